@@ -1,0 +1,223 @@
+"""Read a job's YAML: `defaults:` inheritance, dotted overrides, and errors that name the file and line.
+
+    defaults: [base.yaml]        # paths beside this file; later ones win, and this file's keys win over all
+    train:
+      learning_rate: 3e-4
+
+`defaults` are deltas: mappings are merged key by key, everything else is replaced. A mapping with another `kind`
+(another plug-in) replaces the inherited one whole, since its keys belong to the other plug-in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from cluster.config import Config
+from cluster.errors import ConfigError, RaysmithError
+
+C = TypeVar("C", bound=Config)
+Tree = dict[str, Any]
+
+# YAML 1.1, which PyYAML reads, takes 3e-4 for a string; people mean a number.
+_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_MAX_BYTES = 1_000_000
+
+
+class Loaded(NamedTuple):
+    """A YAML tree, and where each dotted key was written."""
+
+    tree: Tree
+    places: dict[str, str]
+
+
+def load_config(config_class: type[C], path: Path, overrides: list[str] | None = None) -> C:
+    """Read, merge, override and validate.
+
+    Args:
+        overrides: `key.sub=value`; the value is read as YAML.
+
+    Raises:
+        ConfigError: naming the key, where it stands, what was got, what is expected, and the nearest valid name.
+    """
+    loaded = apply_overrides(read_tree(path), overrides or [])
+    return validate(config_class, loaded)
+
+
+def validate(config_class: type[C], loaded: Loaded) -> C:
+    """Validate a tree; see `load_config`."""
+    try:
+        return config_class.model_validate(loaded.tree)
+    except ValidationError as error:
+        problems = _flatten([dict(item) for item in error.errors(include_url=False)], ())
+        errors = [_explain(problem, loaded.places) for problem in problems]
+        if len(errors) == 1:
+            raise errors[0] from None
+        raise ConfigError("\n".join([f"{len(errors)} problems in the configuration.", *map(str, errors)])) from None
+
+
+def read_tree(path: Path, _chain: tuple[Path, ...] = ()) -> Loaded:
+    """Read a YAML file and what it inherits.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or inherits from itself.
+    """
+    path = path.resolve()
+    if path in _chain:
+        raise ConfigError("A configuration inherits from itself.", field="defaults", got=path, fix="break the circle")
+    own = _parse(path)
+    parents = own.tree.pop("defaults", [])
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(name, str) for name in parents):
+        raise ConfigError("`defaults` must be a file name or a list of them.", field="defaults", got=parents)
+    tree: Tree = {}
+    places: dict[str, str] = {}
+    for name in parents:
+        parent = read_tree(path.parent / name, (*_chain, path))
+        tree = _merge(tree, parent.tree)
+        places |= parent.places
+    return Loaded(_merge(tree, own.tree), places | own.places)
+
+
+def apply_overrides(loaded: Loaded, overrides: list[str]) -> Loaded:
+    """Lay `key.sub=value` assignments over a tree.
+
+    Raises:
+        ConfigError: an assignment has no `=`, or goes through a key that is not a mapping.
+    """
+    tree, places = loaded.tree, dict(loaded.places)
+    for assignment in overrides:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key or "" in key.split("."):
+            raise ConfigError(
+                "An override must look like key.sub=value.", field="command line", got=assignment,
+                expected="for example train.learning_rate=3e-4",
+            )  # fmt: skip
+        try:
+            value = _number(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigError("An override's value is not YAML.", field=key, got=text, fix=str(error)) from None
+        delta: Any = value
+        for part in reversed(key.split(".")):
+            delta = {part: delta}
+        tree = _merge(tree, delta)
+        places[key] = "command line"
+    return Loaded(tree, places)
+
+
+def _parse(path: Path) -> Loaded:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError("A configuration file is far too large.", field=str(path), expected="under 1 MB")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "The configuration file cannot be read.", field="CONFIG", got=f"{path} ({error})",
+            expected="a readable YAML file", fix="check the path; the shipped ones are under configs/",
+        ) from None  # fmt: skip
+    places: dict[str, str] = {}
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = _construct(node, path, "", places) if node is not None else {}
+    except yaml.YAMLError as error:
+        raise ConfigError("The configuration file is not valid YAML.", field=str(path), got=str(error)) from None
+    if not isinstance(tree, dict):
+        raise ConfigError("A configuration must be a mapping of keys.", field=str(path), got=type(tree).__name__)
+    return Loaded(tree, places)
+
+
+def _construct(node: yaml.Node, path: Path, prefix: str, places: dict[str, str]) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        tree: Tree = {}
+        for key_node, value_node in node.value:
+            key = str(yaml.safe_load(yaml.serialize(key_node)))
+            dotted = f"{prefix}{key}"
+            place = f"{_short(path)}:{key_node.start_mark.line + 1}"
+            if key in tree:
+                raise ConfigError("A key is written twice.", field=f"{dotted} ({place})", got=places[dotted])
+            places[dotted] = place
+            tree[key] = _construct(value_node, path, f"{dotted}.", places)
+        return tree
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, path, f"{prefix}{index}.", places) for index, item in enumerate(node.value)]
+    return _number(yaml.safe_load(yaml.serialize(node)))
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and _FLOAT.match(value) else value
+
+
+def _merge(base: Tree, delta: Tree) -> Tree:
+    merged = dict(base)
+    for key, value in delta.items():
+        old = merged.get(key)
+        if isinstance(old, str) and isinstance(value, dict) and "kind" not in value:
+            value = {"kind": old, **value}  # `objective: sft` refined by `objective.loss_on=completion`
+        same_plugin = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = _merge(old, value) if isinstance(old, dict) and same_plugin else value
+    return merged
+
+
+def _flatten(problems: list[dict[str, Any]], prefix: tuple[Any, ...]) -> list[dict[str, Any]]:
+    flat = []
+    for problem in problems:
+        loc = prefix + tuple(problem["loc"])
+        if problem["type"] == "plugin":
+            flat += _flatten([dict(item) for item in problem["ctx"]["errors"]], loc)
+        else:
+            flat.append({**problem, "loc": loc})
+    return flat
+
+
+def _explain(problem: dict[str, Any], places: dict[str, str]) -> ConfigError:
+    context = problem.get("ctx", {})
+    loc = [str(part) for part in problem["loc"]]
+    if problem["type"] == "unknown_key":
+        loc.append(context["key"])
+        value = problem["input"].get(context["key"])
+        return _unknown(loc, value, context["key"], context["valid"], "key", places)
+    if problem["type"] == "unknown_kind":
+        return _unknown(loc, context["kind"], str(context["kind"]), context["valid"], "kind", places)
+    raised = context.get("error")
+    if isinstance(raised, RaysmithError):
+        return ConfigError(raised.message, field=_field(loc, places), got=raised.got, expected=raised.expected, fix=raised.fix)
+    missing = problem["type"] == "missing"
+    return ConfigError(
+        "A key is missing." if missing else "A value is not valid.",
+        field=_field(loc, places),
+        got=None if missing else repr(problem["input"]),
+        expected=problem["msg"],
+    )
+
+
+def _unknown(
+    loc: list[str], value: Any, name: str, valid: list[str], what: str, places: dict[str, str]
+) -> ConfigError:
+    nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    dotted = ".".join(loc)
+    meant = ".".join([*loc[:-1], nearest[0]]) if nearest and what == "key" else (nearest[0] if nearest else "")
+    return ConfigError(
+        f"Unknown {what} `{dotted if what == 'key' else name}`.",
+        field=_field(loc, places),
+        got=repr(value),
+        expected="one of " + ", ".join(valid),
+        fix=f"did you mean `{meant}`?" if meant else None,
+    )
+
+
+def _field(loc: list[str], places: dict[str, str]) -> str:
+    dotted = ".".join(loc)
+    for end in range(len(loc), 0, -1):  # a missing key has no place of its own: name its parent's
+        place = places.get(".".join(loc[:end]))
+        if place:
+            return f"{dotted} ({place})"
+    return dotted

@@ -1,0 +1,137 @@
+"""Connect to Ray: an embedded cluster of this machine, or a running one. The job's code is the same for both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field, PositiveInt
+
+from cluster.config import Config
+from cluster.errors import ClusterError, RaysmithError, ResourceError
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+T = TypeVar("T")
+_LOOPBACK = "127.0.0.1"
+
+
+class ClusterConfig(Config):
+    """Which Ray cluster runs the job, and what each training worker gets."""
+
+    address: str = "local"
+    """`local`: a cluster inside this process, on loopback, gone when it ends. `auto`: the one this machine belongs
+    to. `HOST:PORT`: that head node. `ray://HOST:PORT`: a remote one through Ray's client."""
+    workers: PositiveInt = 1
+    """Training workers (data-parallel processes)."""
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    """CPU cores a training worker; also its number of compute threads."""
+    gpus_per_worker: int = Field(default=0, ge=0)
+    """GPUs a training worker: 0 or 1 (one process drives one GPU)."""
+    num_cpus: PositiveInt | None = None
+    """Cores that an embedded cluster offers; default: all of this machine."""
+
+
+class Capacity(Config):
+    """What a cluster has in all."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: int
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[Capacity]:
+    """Connect for the length of a `with` block.
+
+    Raises:
+        ClusterError: the cluster cannot be reached or refuses the token.
+    """
+    # An embedded head, too, runs code for whoever reaches its ports: loopback and token, never one of them alone.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_LOGGING", "0")
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    arguments, temporary = _arguments(config)
+    try:
+        ray.init(**arguments)
+        resources = ray.cluster_resources()
+        yield Capacity(
+            cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), memory_bytes=int(resources.get("memory", 0))
+        )
+    except (ConnectionError, AuthenticationError) as error:
+        raise ClusterError(
+            "The Ray cluster cannot be reached, or refuses the token.", field="cluster.address", got=config.address,
+            expected="local, auto, HOST:PORT or ray://HOST:PORT of a running head",
+            fix=f"start one with `ray start --head`, share its ~/.ray/auth_token, or use `local` ({error})",
+        ) from None  # fmt: skip
+    finally:
+        ray.shutdown()
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], str | None]:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": False}
+    if config.address != "local":
+        return {**quiet, "address": config.address}, None
+    # Unix socket paths hold 107 characters, so Ray's session folder needs a short parent.
+    temporary = tempfile.mkdtemp(prefix="rs-")
+    local = {
+        "address": "local",
+        "num_cpus": config.num_cpus,
+        "include_dashboard": False,
+        "_node_ip_address": _LOOPBACK,
+        "_temp_dir": temporary,
+    }
+    return {**quiet, **local}, temporary
+
+
+def require_fits(config: ClusterConfig, capacity: Capacity) -> None:
+    """Refuse a job that this cluster can never hold.
+
+    Raises:
+        ResourceError: too few CPUs or GPUs in all.
+    """
+    for name, needed, there, key in (
+        ("CPUs", config.workers * config.cpus_per_worker, capacity.cpus, "cpus_per_worker"),
+        ("GPUs", config.workers * config.gpus_per_worker, capacity.gpus, "gpus_per_worker"),
+    ):
+        if needed > there:
+            raise ResourceError(
+                f"The cluster can never hold the training workers: too few {name}.",
+                field=f"cluster.workers × cluster.{key}", got=f"{needed:g} {name}",
+                expected=f"at most {there:g}, all that {config.address!r} has",
+                fix=f"lower cluster.workers or cluster.{key}, or set cluster.address to a larger cluster",
+            )  # fmt: skip
+
+
+def result_of(reference: ObjectRef[T]) -> T:
+    """`ray.get`, giving a task's own RaysmithError rather than Ray's wrapping of it.
+
+    Raises:
+        RaysmithError: what the task raised.
+        ClusterError: the worker process died.
+    """
+    import ray
+    from ray.exceptions import RayTaskError, WorkerCrashedError
+
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, RaysmithError):
+            raise error.cause from None
+        raise
+    except WorkerCrashedError as error:
+        raise ClusterError(
+            "A worker process died.", got=str(error).splitlines()[0],
+            fix="usually too little memory: see `raysmith plan` and the attempt's Ray logs",
+        ) from None  # fmt: skip

@@ -1,0 +1,1 @@
+"""Training: models, data, objectives, adapters, the DeepSpeed loop under Ray Train. Never imports serving."""

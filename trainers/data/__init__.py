@@ -1,0 +1,1 @@
+"""Chat data: reading, rendering with the loss mask, checks, and the sampler."""

