@@ -50,13 +50,13 @@ class StorageConfig(Config):
         return root
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
     """Write a file so that a reader, or a kill, sees the old content or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     data = content.encode() if isinstance(content, str) else content
     try:
-        with temporary.open("wb") as stream:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -65,9 +65,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
     """Write JSON atomically, indented, keys in the order given."""
-    write_atomically(path, json.dumps(value, indent=2, default=str) + "\n")
+    write_atomically(path, json.dumps(value, indent=2, default=str) + "\n", mode)
 
 
 def read_json(path: Path) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.progress import ProgressFile
 from trainers.config import LoraConfig
 from trainers.models import load_model, load_tokenizer
 
@@ -42,7 +43,7 @@ def load_adapted(base: Path, adapter: Path | None) -> PreTrainedModel:
     return PeftModel.from_pretrained(model, str(adapter)).eval()  # type: ignore[return-value]
 
 
-def merge(base: Path, adapter: Path, folder: Path) -> None:
+def merge(progress: ProgressFile, base: Path, adapter: Path, folder: Path) -> None:
     """Write base + adapter as an ordinary model folder, in the dtype of the base's weights."""
     import torch
     from peft import PeftModel

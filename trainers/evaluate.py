@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model_dir: Path, heldout: Path, objective: PluginConfig, config: EvaluateConfig, progress: ProgressFile
+    progress: ProgressFile, model_dir: Path, heldout: Path, objective: PluginConfig, config: EvaluateConfig
 ) -> dict[str, Any]:
     """Held-out loss and answers.
 

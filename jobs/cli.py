@@ -1,0 +1,185 @@
+"""The command line: `raysmith VERB CONFIG [key.sub=value …]`.
+
+Everything heavy is imported inside the verbs: `raysmith --help` loads neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.errors import RaysmithError
+from cluster.storage import ENVIRONMENT_VARIABLE, StorageConfig
+from jobs.console import console, errors
+
+app = typer.Typer(
+    help="Raysmith: train, align, quantize and serve language models on a Ray cluster.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+config_app = typer.Typer(help="Look at configuration files.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The job's YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]…", help="Values that replace the file's.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An artifact's name or id.")]
+StorageOption = Annotated[
+    Path | None, typer.Option("--storage", help=f"Storage root; default ${ENVIRONMENT_VARIABLE} or ./raysmith_data.")
+]
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Leave the endpoint up until Ctrl-C.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, reuse nothing.")] = False,
+) -> None:
+    """Run a job: what was finished before is reused, what was cut off is resumed."""
+    from jobs.config import load_job
+
+    job = load_job(config, overrides or [])
+    from jobs.run import run as run_job
+
+    run_job(job, keep_serving=keep_serving, fresh=fresh)
+
+
+@app.command()
+def plan(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Show what a job would do and need, without allocating anything."""
+    from jobs.config import load_job
+    from jobs.plan import show_plan
+
+    show_plan(load_job(config, overrides or []))
+
+
+@app.command()
+def submit(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    address: Annotated[str, typer.Option(help="The cluster's dashboard, http://HOST:8265.")] = "http://127.0.0.1:8265",
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="Do not wait for the job's end.")] = False,
+) -> None:
+    """Send a job to a running Ray cluster and follow its log."""
+    from jobs.config import load_job
+    from jobs.submit import submit as submit_job
+
+    job = load_job(config, overrides or [])
+    raise typer.Exit(submit_job(job, address, follow=not no_follow))
+
+
+@app.command()
+def chat(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose endpoint is up.")],
+    storage: StorageOption = None,
+) -> None:
+    """Talk to the endpoint of a run that is being served."""
+    from jobs.chat import chat as chat_with
+
+    chat_with(_root(storage) / "runs" / name)
+
+
+@app.command("ls")
+def list_artifacts(storage: StorageOption = None) -> None:
+    """List the published artifacts."""
+    from cluster.artifacts import ArtifactStore
+    from jobs.lineage import list_table
+
+    console.print(list_table(ArtifactStore(_root(storage))))
+
+
+@app.command()
+def trace(name: Name, storage: StorageOption = None) -> None:
+    """Show from what an artifact was made, back to the data and the base model."""
+    from cluster.artifacts import ArtifactStore
+    from jobs.lineage import trace_tree
+
+    store = ArtifactStore(_root(storage))
+    console.print(trace_tree(store, store.get(name)))
+
+
+@app.command()
+def diff(a: Name, b: Name, storage: StorageOption = None) -> None:
+    """Show what differs between two artifacts: parents, configuration, packages, figures, files."""
+    from cluster.artifacts import ArtifactStore
+    from jobs.lineage import diff_table
+
+    store = ArtifactStore(_root(storage))
+    console.print(diff_table(store.get(a), store.get(b)))
+
+
+@app.command()
+def verify(name: Name, storage: StorageOption = None) -> None:
+    """Hash an artifact's files, and those of everything it was made from, again."""
+    from cluster.artifacts import ArtifactStore
+    from jobs.lineage import ancestors
+
+    store = ArtifactStore(_root(storage))
+    artifact = store.get(name)
+    for manifest in (artifact, *ancestors(store, artifact)):
+        store.verify(manifest)
+        console.print(f"[green]intact[/]  {manifest.name}  ({manifest.id})")
+
+
+@config_app.command()
+def expand(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Print the whole configuration, with inherited and default values."""
+    import yaml
+
+    from jobs.config import load_job
+
+    print(yaml.safe_dump(load_job(config, overrides or []).resolved(), sort_keys=False), end="")
+
+
+@config_app.command()
+def compare(a: ConfigFile, b: ConfigFile) -> None:
+    """Print the keys in which two configurations differ, with all defaults filled in."""
+    from rich.table import Table
+
+    from cluster.config import leaf_items
+    from jobs.config import load_job
+
+    one, two = (dict(leaf_items(load_job(path, []).resolved())) for path in (a, b))
+    table = Table("key", str(a), str(b), box=None, header_style="bold")
+    for key in sorted(one.keys() | two.keys()):
+        if one.get(key, "—") != two.get(key, "—"):
+            table.add_row(key, str(one.get(key, "—")), str(two.get(key, "—")))
+    console.print(table)
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON schema of a job file: every key, its type, its meaning."""
+    from jobs.config import JobConfig
+
+    print(json.dumps(JobConfig.model_json_schema(), indent=2))
+
+
+def _root(storage: Path | None) -> Path:
+    return (StorageConfig(root=storage) if storage else StorageConfig()).path()
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of `raysmith` and of `python -m jobs`."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except RaysmithError as error:
+        errors.print(f"[bold red]{type(error).__name__}[/]", end=": ")
+        errors.print(str(error), markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("\nStopped. Run the same command to go on from the last checkpoint.")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,169 @@
+"""What every stage needs: the job, its directories, the artifact store, remote work with a bar, and finished stages.
+
+A stage is not repeated when nothing it depends on changed: its key is the hash of its name, its version (raised when
+its code would give another result), its configuration and the ids of its input artifacts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from cluster.artifacts import ArtifactStore, Manifest
+from cluster.config import digest
+from cluster.connect import Capacity, result_of
+from cluster.errors import ArtifactError
+from cluster.progress import ProgressFile
+from cluster.rundir import RunDirectory
+from cluster.storage import read_json, write_json
+from jobs.config import JobConfig
+from jobs.console import bar, fact
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the work of a publishing stage gives beside files."""
+
+    report: dict[str, Any]
+    """The stage's part of report.json."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
+
+
+class Outcome(NamedTuple):
+    """A finished publishing stage."""
+
+    artifact: Manifest
+    report: dict[str, Any]
+
+
+@dataclass
+class Context:
+    """One attempt at a job."""
+
+    job: JobConfig
+    root: Path
+    run: RunDirectory
+    attempt: Path
+    capacity: Capacity
+    fresh: bool = False
+    """Do every stage again, whatever is there."""
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.store = ArtifactStore(self.root)
+        self.report.setdefault("stages", {})
+
+    def make(
+        self,
+        name: str,
+        version: int,
+        config: Any,
+        inputs: dict[str, Manifest],
+        work: Callable[[Path], Made],
+        *,
+        publish_as: str,
+        kind: str,
+        outside: Any = None,
+    ) -> Outcome:
+        """Do a stage that publishes an artifact, or reuse what it published before.
+
+        Args:
+            version: raised when the stage's code changes what it gives.
+            config: the part of the configuration it depends on, as plain data.
+            inputs: role → artifact it is made from; they become its parents.
+            work: fills the folder it is given with the artifact's files.
+            outside: what else the result depends on, such as the hash of a file that is no artifact.
+        """
+        parents = {role: manifest.id for role, manifest in inputs.items()}
+        record_file = self._record_file(name, [version, config, parents, outside])
+        outcome = self._recall(record_file, publish_as)
+        reused = outcome is not None
+        if outcome is None:
+            began = time.monotonic()
+            with self.store.draft() as folder:
+                made = work(folder)
+                artifact = self.store.publish(
+                    folder, name=publish_as, kind=kind, parents=parents, source=made.source,
+                    config_hash=digest(config), metrics=made.metrics,
+                )  # fmt: skip
+            outcome = Outcome(artifact, made.report)
+            self._remember(record_file, artifact.id, made.report, began)
+        fact("reused" if reused else "published", f"{outcome.artifact.name}  ({outcome.artifact.id})")
+        self._report(name, record_file, reused=reused)
+        return outcome
+
+    def measure(
+        self, name: str, version: int, config: Any, inputs: dict[str, Manifest], work: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Do a stage that only measures, or reuse its figures; arguments as for `make`."""
+        parents = {role: manifest.id for role, manifest in inputs.items()}
+        record_file = self._record_file(name, [version, config, parents])
+        record = None if self.fresh else read_json(record_file)
+        if record is None:
+            began = time.monotonic()
+            self._remember(record_file, None, work(), began)
+        self._report(name, record_file, reused=record is not None)
+        report: dict[str, Any] = read_json(record_file)["report"]
+        return report
+
+    def _record_file(self, name: str, key: list[Any]) -> Path:
+        return self.root / "stages" / f"{name}-{digest([name, *key])[:16]}.json"
+
+    def _remember(self, record_file: Path, artifact: str | None, report: dict[str, Any], began: float) -> None:
+        seconds = round(time.monotonic() - began, 2)
+        write_json(record_file, {"artifact": artifact, "report": report, "seconds": seconds})
+
+    def _recall(self, record_file: Path, name: str) -> Outcome | None:
+        record = None if self.fresh else read_json(record_file)
+        if record is None:
+            return None
+        try:
+            artifact = self.store.get(record["artifact"])
+            self.store.verify(artifact)
+        except ArtifactError:
+            return None  # removed or altered since: make it again
+        self.store.point(name, artifact.id)
+        return Outcome(artifact, record["report"])
+
+    def _report(self, name: str, record_file: Path, *, reused: bool) -> None:
+        record = read_json(record_file)
+        entry = {"reused": reused, "seconds": record["seconds"], **record["report"]}
+        if record["artifact"]:
+            entry["artifact"] = record["artifact"]
+        self.report["stages"][name] = entry
+        self.save_report()
+
+    def save_report(self) -> None:
+        """Write report.json as it stands."""
+        write_json(self.run.report_file, self.report)
+
+    def files(self, manifest: Manifest) -> Path:
+        """The folder with an artifact's files."""
+        return self.store.files(manifest)
+
+    def progress(self, name: str) -> ProgressFile:
+        """The progress file of one piece of work."""
+        return ProgressFile(self.run.path / "progress" / f"{name}.json")
+
+    def remote(
+        self, label: str, function: Callable[Concatenate[ProgressFile, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a function in a Ray worker process with all cores of a training job, showing its progress.
+
+        The function's first argument is the progress file. The driver itself never loads a model.
+        """
+        import ray
+
+        cluster = self.job.cluster
+        cpus = min(self.capacity.cpus, max(1.0, cluster.workers * cluster.cpus_per_worker))
+        progress = self.progress(label.replace(" ", "-"))
+        task = ray.remote(function).options(num_cpus=cpus, num_gpus=min(1, cluster.gpus_per_worker), max_retries=0)
+        with bar(label, progress):
+            return result_of(task.remote(progress, *args, **kwargs))

@@ -1,0 +1,186 @@
+"""What a job would do, in words, before anything is allocated."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psutil
+from pydantic import BaseModel
+from rich.table import Table
+
+from cluster.artifacts import ArtifactStore
+from cluster.connect import Capacity, ClusterConfig, connected, require_fits
+from cluster.errors import DataError, ResourceError
+from cluster.storage import require_free_space
+from jobs.config import JobConfig
+from jobs.console import console, fact, title
+from jobs.words import batch_words, size
+from serving.deploy import free_port
+from trainers.data.chat import Messages, read_conversations
+from trainers.memory import Shape, WorkerMemory, worker_memory
+from trainers.models import locate, read_shape
+
+# English text under a vocabulary of 32k to 130k; the turn markers of a chat template.
+_CHARS_PER_TOKEN = 4.0
+_TOKENS_PER_TURN = 6
+
+
+class DataEstimate(BaseModel):
+    """Size of the training data, guessed from its characters: the tokenizer is not loaded for a plan."""
+
+    samples: int
+    tokens: int
+    longest: int
+    trained_share: float
+
+
+def estimate_data(job: JobConfig) -> DataEstimate | None:
+    """Read the training file and guess its tokens.
+
+    Raises:
+        DataError: the file is missing or malformed, with the line.
+    """
+    if job.data is None:
+        return None
+    if not job.data.heldout.is_file():
+        raise DataError("A data file is missing.", field="data.heldout", got=job.data.heldout, expected="a JSONL file")
+    lengths, trained = [], 0
+    for _, messages in read_conversations(job.data.train):
+        lengths.append(_tokens(messages))
+        trained += _tokens([turn for turn in messages if turn["role"] == "assistant"])
+    kept = [length for length in lengths if length <= job.data.max_length] or [job.data.max_length]
+    return DataEstimate(
+        samples=len(kept), tokens=sum(kept), longest=max(kept), trained_share=min(1.0, trained / sum(lengths))
+    )
+
+
+def _tokens(messages: Messages) -> int:
+    return int(sum(len(turn["content"]) / _CHARS_PER_TOKEN + _TOKENS_PER_TURN for turn in messages))
+
+
+def model_shape(job: JobConfig) -> Shape:
+    """Dimensions of the job's base model, from its configuration file or GGUF metadata alone.
+
+    Raises:
+        ModelError: the model is not there.
+    """
+    if job.model.artifact is not None:
+        store = ArtifactStore(job.storage.path())
+        return Shape.from_config(read_shape(store.files(store.get(job.model.artifact))))
+    return Shape.from_config(read_shape(locate(job.model)))
+
+
+def estimate_memory(job: JobConfig) -> WorkerMemory | None:
+    """Peak memory of one training worker, or None when nothing is trained."""
+    data = estimate_data(job)
+    if job.train is None or data is None:
+        return None
+    return worker_memory(model_shape(job), job.train, job.cluster.workers, data.longest, data.trained_share)
+
+
+def plan_report(job: JobConfig) -> dict[str, Any]:
+    """The plan as it goes into report.json; bytes."""
+    memory = estimate_memory(job)
+    data = estimate_data(job)
+    return {
+        "worker_memory": None if memory is None else {**memory._asdict(), "total": memory.total},
+        "data": None if data is None else data.model_dump(),
+        "disk_bytes": disk_bytes(job),
+    }
+
+
+def disk_bytes(job: JobConfig) -> int:
+    """Disk that a run may take: base, merged and quantized model, and the checkpoints."""
+    shape = model_shape(job)
+    weights = 2 * shape.num_parameters
+    total = weights
+    if job.train is not None:
+        trained = shape.num_adapter_parameters(job.train.adapter) if job.train.adapter else shape.num_parameters
+        total += weights + 14 * trained * (job.train.checkpoint.keep + 1)
+    return total + (weights if job.quantize is not None else 0)
+
+
+def require_room(job: JobConfig) -> None:
+    """Refuse a job that this machine's disk or (for an embedded cluster) memory cannot hold.
+
+    Raises:
+        ResourceError: with the figures.
+    """
+    require_free_space(job.storage.path(), disk_bytes(job), "for this job")
+    memory = estimate_memory(job)
+    if memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
+        return
+    needed, available = memory.total * job.cluster.workers, psutil.virtual_memory().available
+    if needed > available:
+        raise ResourceError(
+            "Too little memory for the training workers.", field="cluster.workers × memory of a worker",
+            got=f"{size(available)} free", expected=f"{job.cluster.workers} × {size(memory.total)}",
+            fix="lower train.batch.sequences (and raise train.batch.accumulation), data.max_length or cluster.workers",
+        )  # fmt: skip
+
+
+def show_plan(job: JobConfig) -> None:
+    """Print the plan.
+
+    Raises:
+        RaysmithError: the job cannot run; the reason is the one that `run` would give.
+    """
+    shape, data = model_shape(job), estimate_data(job)
+    title(f"Plan of {job.name}: {' → '.join(stages(job))}")
+    fact("model", f"{shape.num_parameters / 1e6:,.1f}M parameters, {shape.layers} layers of width {shape.hidden}")
+    if data is not None:
+        fact("data", f"{data.samples} conversations, about {data.tokens:,} tokens, longest about {data.longest}")
+    if job.train is not None and data is not None:
+        fact("batch", batch_words(job.train, job.cluster.workers, data.tokens, data.samples))
+        if job.train.adapter is not None:
+            trained = shape.num_adapter_parameters(job.train.adapter)
+            fact("trained", f"{trained / shape.num_parameters:.2%} of {shape.num_parameters / 1e6:.1f}M parameters")
+        _show_memory(job, estimate_memory(job))
+    fact("disk", f"up to {size(disk_bytes(job))} under {job.storage.path()}")
+    _show_fit(job.cluster)
+    require_room(job)
+    console.print("\n  Nothing was allocated. Run it with `raysmith run` and the same arguments.", markup=False)
+
+
+def stages(job: JobConfig) -> list[str]:
+    """Names of the stages that the job's sections ask for, in order."""
+    names = ["model"]
+    if job.data is not None:
+        names.append("data")
+    if job.train is not None:
+        measure = job.evaluate is not None
+        names += ["evaluate before"] * measure + ["train"] + ["merge"] * (job.train.adapter is not None)
+        names += ["evaluate after"] * measure
+    return names + ["quantize"] * (job.quantize is not None) + ["serve"] * (job.serve is not None)
+
+
+def _show_memory(job: JobConfig, memory: WorkerMemory | None) -> None:
+    if memory is None or job.train is None:
+        return
+    stage = job.train.deepspeed.stage
+    table = Table(f"memory of a worker, ZeRO-{stage}", "", box=None, header_style="bold")
+    for part, value in {**memory._asdict(), "total": memory.total}.items():
+        table.add_row(part, size(value))
+    console.print(table)
+
+
+def _show_fit(cluster: ClusterConfig) -> None:
+    if cluster.address == "local":
+        cpus = cluster.num_cpus or psutil.cpu_count() or 1
+        fact("cluster", f"embedded: {cpus} CPUs, {size(psutil.virtual_memory().available)} of memory free")
+        require_fits(cluster, Capacity(cpus=cpus, gpus=cluster.gpus_per_worker * cluster.workers, memory_bytes=0))
+        return
+    with connected(cluster) as capacity:
+        fact("cluster", f"{cluster.address}: {json.dumps(capacity.model_dump())}")
+        require_fits(cluster, capacity)
+
+
+def require_free_port(job: JobConfig) -> None:
+    """Refuse a job whose endpoint could not listen, before hours of training rather than after.
+
+    Raises:
+        ResourceError: the port is in use.
+    """
+    if job.serve is not None and job.cluster.address == "local":
+        free_port(job.serve)

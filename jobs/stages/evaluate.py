@@ -1,0 +1,32 @@
+"""Measure a model on the held-out data and ask it the questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.artifacts import Manifest
+from cluster.config import PluginConfig
+from jobs.console import fact, title
+from jobs.context import Context
+from jobs.stages.data import HELDOUT
+from trainers.config import EvaluateConfig
+from trainers.evaluate import evaluate
+
+VERSION = 1
+
+
+def measure(
+    context: Context, when: str, model: Manifest, tokens: Manifest, objective: PluginConfig, config: EvaluateConfig
+) -> dict[str, Any]:
+    """Held-out loss and answers; `when` is `before` or `after`."""
+    title(f"Evaluate {when} training")
+
+    def work() -> dict[str, Any]:
+        heldout = context.files(tokens) / HELDOUT
+        return context.remote(f"evaluate {when}", evaluate, context.files(model), heldout, objective, config)
+
+    inputs = {"model": model, "tokens": tokens}
+    settings = {"evaluate": config.model_dump(mode="json"), "objective": objective.model_dump(mode="json")}
+    report = context.measure(f"evaluate_{when}", VERSION, settings, inputs, work)
+    fact("held-out loss", f"{report['heldout_loss']:.3f} nats a token (perplexity {report['perplexity']:.1f})")
+    return report

@@ -1,0 +1,47 @@
+"""Obtain the base model: convert it once into a safetensors folder, or take a published one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.artifacts import Manifest
+from cluster.progress import ProgressFile
+from jobs.console import fact, title
+from jobs.context import Context, Made
+from trainers.config import Dtype
+from trainers.models import ModelSource, convert, locate
+
+VERSION = 1
+
+
+def obtain(context: Context) -> Manifest:
+    """The base model's artifact."""
+    config = context.job.model
+    title("Base model")
+    if config.artifact is not None:
+        manifest = context.store.get(config.artifact)
+        fact("taken", f"{manifest.name}  ({manifest.id})")
+        return manifest
+    source = locate(config)
+    dtype: Dtype = context.job.train.dtype if context.job.train else "bfloat16"
+
+    def work(folder: Path) -> Made:
+        fact("converting", f"{source.path.name} to safetensors, {dtype}")
+        context.remote("convert", _convert, source, folder, dtype)
+        return Made({"source": source.origin}, source=source.origin)
+
+    return context.make(
+        "model", VERSION, {"dtype": dtype}, {}, work, publish_as=config.name, kind="model", outside=_identity(source)
+    ).artifact
+
+
+def _convert(progress: ProgressFile, source: ModelSource, folder: Path, dtype: Dtype) -> None:
+    progress.write(0, 1)
+    convert(source, folder, dtype)
+
+
+def _identity(source: ModelSource) -> dict[str, str]:
+    if source.is_gguf:
+        return source.origin
+    files = sorted(source.path.glob("*.safetensors"))
+    return source.origin | {file.name: f"{file.stat().st_size}-{file.stat().st_mtime_ns}" for file in files}

@@ -1,0 +1,90 @@
+"""Serve the quantized model on Ray Serve, ask it the job's questions as a client would, and keep it up if wanted."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster.artifacts import Manifest
+from cluster.storage import read_json, write_json
+from jobs.console import fact, title
+from jobs.context import Context
+from jobs.lineage import ancestors
+from jobs.stages.quantize import FILE_NAME
+from serving.config import ServeConfig
+from serving.deploy import Endpoint, ModelSource, deploy, shutdown
+from trainers.config import EvaluateConfig
+
+
+class Served(NamedTuple):
+    """An endpoint that is up, and the key that opens it."""
+
+    endpoint: Endpoint
+    api_key: str
+
+
+@contextmanager
+def serving(context: Context, model: Manifest, config: ServeConfig) -> Iterator[Served]:
+    """Serve for the length of a `with` block; `raysmith chat` finds the endpoint through `endpoint.json`."""
+    title("Serve")
+    api_key = secrets.token_urlsafe(32)
+    source = ModelSource(model.id, [item.id for item in ancestors(context.store, model)])
+    file = endpoint_file(context.run.path)
+    endpoint = deploy(config, context.files(model) / FILE_NAME, context.job.name, source, api_key)
+    fact("endpoint", f"{endpoint.url}  (answers after {endpoint.startup_s:.1f} s)")
+    try:
+        context.report["stages"]["serve"] = {
+            "url": endpoint.url, "model": endpoint.model, "artifact": model.id, "startup_s": endpoint.startup_s,
+        }  # fmt: skip
+        write_json(file, {"url": endpoint.url, "model": endpoint.model, "api_key": api_key, "pid": os.getpid()}, mode=0o600)
+        yield Served(endpoint, api_key)
+    finally:
+        file.unlink(missing_ok=True)
+        shutdown()
+
+
+def ask(context: Context, served: Served, config: EvaluateConfig) -> None:
+    """Ask through the official OpenAI client, streaming; greedy, so that the answers can be compared."""
+    from openai import OpenAI
+
+    client = OpenAI(base_url=served.endpoint.url, api_key=served.api_key, max_retries=0)
+    answers, tokens, seconds = [], 0, 0.0
+    for question in config.questions:
+        began = time.perf_counter()
+        stream = client.chat.completions.create(
+            model=served.endpoint.model,
+            messages=[{"role": "user", "content": question}],
+            max_tokens=config.max_new_tokens,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        text, first_token_s = "", None
+        for chunk in stream:
+            if chunk.usage is not None:
+                tokens += chunk.usage.completion_tokens
+            if chunk.choices and chunk.choices[0].delta.content:
+                first_token_s = first_token_s or time.perf_counter() - began
+                text += chunk.choices[0].delta.content
+        seconds += time.perf_counter() - began
+        answers.append({"question": question, "answer": text.strip(), "first_token_s": first_token_s})
+    report = context.report["stages"]["serve"]
+    report |= {"answers": answers, "tokens_per_s": tokens / seconds if seconds else None}
+    context.save_report()
+
+
+def endpoint_file(run_folder: Path) -> Path:
+    """Where a run that serves writes its endpoint's address and key; it is there only while the endpoint is."""
+    return run_folder / "endpoint.json"
+
+
+def read_endpoint(run_folder: Path) -> dict[str, Any] | None:
+    """Address and key of the endpoint of a run, or None when it serves none."""
+    found: dict[str, Any] | None = read_json(endpoint_file(run_folder))
+    return found
+

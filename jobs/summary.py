@@ -1,0 +1,121 @@
+"""The end of a run: record how it ended, and tell the user what came out and how to go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.panel import Panel
+from rich.table import Table
+
+from cluster.artifacts import package_versions
+from cluster.config import digest
+from jobs.console import console, fact, title
+from jobs.context import Context
+from jobs.report import write_html
+from jobs.stages.serve import Served
+from jobs.words import duration, size
+
+
+@contextmanager
+def recorded(context: Context) -> Iterator[None]:
+    """Keep report.json and report.html true to how the run goes: running, done, failed or interrupted."""
+    began = time.monotonic()
+    context.report |= {
+        "name": context.job.name,
+        "status": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "attempt": context.attempt.name,
+        "config_hash": digest(context.job.resolved()),
+        "packages": package_versions(),
+    }
+    context.save_report()
+    try:
+        yield
+    except BaseException as error:
+        if context.report["status"] == "running":
+            context.report["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            context.report["error"] = str(error) or type(error).__name__
+        raise
+    finally:
+        context.report["seconds"] = round(time.monotonic() - began, 1)
+        context.save_report()
+        write_html(context.run.path, context.store)
+
+
+def complete(context: Context, served: Served | None) -> None:
+    """Mark the run as done and print what came out."""
+    report = context.report
+    report["status"] = "done"
+    report["artifacts"] = {
+        name: artifact_id for name, artifact_id in context.store.names().items() if artifact_id in _made(report)
+    }
+    context.save_report()
+    write_html(context.run.path, context.store)
+    stages = report["stages"]
+    title("Result")
+    if "evaluate_before" in stages:
+        _answers(stages)
+        before, after = (stages[f"evaluate_{when}"]["heldout_loss"] for when in ("before", "after"))
+        fact("held-out loss", f"{before:.3f} → {after:.3f} nats a token ({(after - before) / before:+.0%})")
+    if "quantize" in stages:
+        base = context.store.get(stages["model"]["artifact"]) if "model" in stages else None
+        sizes = f"{size(base.size_bytes)} → " if base else ""
+        fact("model size", f"{sizes}{size(stages['quantize']['size_bytes'])}")
+    if stages.get("serve", {}).get("tokens_per_s"):
+        fact("endpoint's speed", f"{stages['serve']['tokens_per_s']:.0f} tokens/s, one request at a time")
+    _where(context, served)
+
+
+def _made(report: dict[str, Any]) -> set[str]:
+    return {stage["artifact"] for stage in report["stages"].values() if "artifact" in stage}
+
+
+def _answers(stages: dict[str, Any]) -> None:
+    final = stages.get("serve", {}).get("answers") or stages["evaluate_after"]["answers"]
+    label = "tuned, quantized, from the endpoint" if "serve" in stages else "tuned"
+    for before, after in zip(stages["evaluate_before"]["answers"], final, strict=True):
+        table = Table.grid(expand=True, padding=(0, 1))
+        table.add_column(ratio=1)
+        table.add_column(ratio=1)
+        table.add_row(
+            Panel(before["answer"], title="base model", border_style="red"),
+            Panel(after["answer"], title=label, border_style="green"),
+        )
+        console.print(f"\n  [bold]Q: {before['question']}[/]")
+        console.print(table)
+
+
+def _where(context: Context, served: Served | None) -> None:
+    fact("report", str(context.run.path / "report.html"))
+    fact("lineage", f"raysmith trace {context.job.name}-quantized")
+    if context.job.train is not None:
+        fact("curves", f"tensorboard --logdir {context.run.path / 'tensorboard'}")
+    fact("time", duration(sum(stage.get("seconds", 0) for stage in context.report["stages"].values())))
+    if served is None:
+        return
+    console.print(f"\n  While the endpoint is up (key in {context.run.path / 'endpoint.json'}):", markup=False)
+    console.print(f"    raysmith chat {context.job.name}", markup=False)
+    console.print(f"    {curl_line(served)}", markup=False)
+
+
+def curl_line(served: Served) -> str:
+    """A shell line that asks the endpoint."""
+    body = f'{{"model": "{served.endpoint.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    return (
+        f"curl {served.endpoint.url}/chat/completions -H 'Authorization: Bearer {served.api_key}' "
+        f"-H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def wait_for_interrupt(served: Served) -> None:
+    """Keep the endpoint up until Ctrl-C (or SIGTERM, which is turned into it)."""
+    console.print(f"\n  Serving on {served.endpoint.url}. Ctrl-C stops it.", markup=False)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("  Stopping: running requests may finish first.", markup=False)

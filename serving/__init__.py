@@ -1,0 +1,1 @@
+"""Serving: quantizers, engines and the Ray Serve application. Never imports trainers."""

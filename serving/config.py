@@ -1,0 +1,83 @@
+"""Configuration of an endpoint: the engine, where it listens, how many replicas, and what a request may ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from cluster.config import Config, FromFolder
+from serving.engines.llama_cpp import Config as LlamaCpp
+from serving.protocol import EngineConfig
+
+
+class ReplicaConfig(Config):
+    """How many replicas run, and what each is given."""
+
+    min: int = Field(default=1, ge=0)
+    """Replicas kept when there is nothing to do. 0: the first request after a pause waits for a replica to start."""
+
+    max: int = Field(default=2, ge=1)
+    """Replicas under load."""
+
+    target_ongoing_requests: float = Field(default=4.0, gt=0)
+    """Requests, running and waiting, that each replica should have: above it replicas are added."""
+
+    upscale_delay_s: float = Field(default=5.0, ge=0)
+    """How long the load must stay above the target before replicas are added, seconds."""
+
+    downscale_delay_s: float = Field(default=120.0, ge=0)
+    """How long the load must stay below the target before replicas are removed, seconds."""
+
+    num_cpus: int = Field(default=1, ge=1)
+    """Cores of each replica, and the engine's threads."""
+
+    num_gpus: float = Field(default=0.0, ge=0)
+    """GPUs of each replica."""
+
+    shutdown_s: float = Field(default=20.0, ge=0)
+    """How long a replica that is removed may finish its requests, seconds."""
+
+    @model_validator(mode="after")
+    def _max_is_not_below_min(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max ({self.max}) is below min ({self.min})")
+        return self
+
+
+class LimitConfig(Config):
+    """What a request may ask for; more is refused with the field's name."""
+
+    max_body_bytes: int = Field(default=1_000_000, ge=1)
+    """Size of a request's body, bytes."""
+
+    max_prompt_chars: int = Field(default=100_000, ge=1)
+    """Length of all messages together, characters."""
+
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Tokens of an answer; also what a request gets that names no limit."""
+
+    max_queued_requests: int = Field(default=32, ge=0)
+    """Requests that may wait in each replica; the next one is answered with 429."""
+
+
+class ServeConfig(Config):
+    """An OpenAI-compatible endpoint."""
+
+    engine: Annotated[EngineConfig, FromFolder("serving.engines")] = LlamaCpp()
+    """The engine: a file of `serving/engines`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback lets other machines in: put TLS in front."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+
+    startup_timeout_s: float = Field(default=300.0, gt=0)
+    """How long the endpoint may take until it answers, seconds."""
+
+    replicas: ReplicaConfig = ReplicaConfig()
+    """How many replicas run, and what each is given."""
+
+    limits: LimitConfig = LimitConfig()
+    """What a request may ask for."""

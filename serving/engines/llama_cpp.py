@@ -1,0 +1,207 @@
+"""llama.cpp: one GGUF file, llama.cpp's own server in this process (package `xllamacpp`, a prebuilt wheel).
+
+Continuous batching, chat templates and JSON schemas are llama.cpp's; its OpenAI chunks are passed through unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from cluster.errors import HandoffError, ModelError
+from cluster.handoff import TokenScores
+from serving.protocol import EngineConfig, RequestError
+
+FORCED = 1e6  # logit bias: far above any logit, still exact enough in float32 to be the only choice
+WHOLE_VOCABULARY = 2**24
+
+
+class Config(EngineConfig):
+    """llama.cpp, for GGUF files."""
+
+    kind: Literal["llama_cpp"] = "llama_cpp"
+
+    num_threads: int | None = Field(default=None, ge=1)
+    """Threads of a replica; unset: the cores given to it. More threads than free cores are very slow: llama.cpp's
+    threads wait for each other by spinning."""
+
+    batch_tokens: int = Field(default=512, ge=32)
+    """Prompt tokens evaluated at a time. Smaller: other requests wait less for a long prompt."""
+
+
+class Engine:
+    """One GGUF file, opened by llama.cpp's server. See `serving.protocol.Engine`."""
+
+    def __init__(self, config: Config, model_path: Path, model_name: str, num_cpus: int) -> None:
+        """Load the file (memory-mapped: about a second).
+
+        Raises:
+            ModelError: there is no such file, or llama.cpp cannot read it.
+        """
+        import xllamacpp
+
+        if not model_path.is_file():
+            raise ModelError("The model's file is not there.", field="model", got=model_path, expected="a GGUF file")
+        # llama.cpp's server always listens. Here it listens on a socket that only this user can reach, with a key
+        # that nobody knows: requests come through the application alone.
+        self._folder = Path(tempfile.mkdtemp(prefix="raysmith-"))
+        params = _server_params(config, model_path, model_name, num_cpus)
+        params.hostnames = [str(self._folder / "llama.sock")]
+        params.api_keys = [secrets.token_hex()]
+        try:
+            self._server = xllamacpp.Server(params)
+        except RuntimeError as error:
+            shutil.rmtree(self._folder)
+            raise ModelError(
+                "llama.cpp cannot open the model.",
+                field="model",
+                got=model_path,
+                expected="a GGUF file of an architecture that llama.cpp knows, and memory for it",
+                fix=f"read the replica's log; see that serve.engine.context_tokens ({config.context_tokens}) × "
+                f"num_parallel ({config.num_parallel}) fits into memory",
+            ) from error
+        self._context_tokens = config.context_tokens
+        self._num_parallel = config.num_parallel
+        self._pool = ThreadPoolExecutor(config.num_parallel, thread_name_prefix="llama_cpp")
+
+    async def chat(self, body: dict[str, Any]) -> AsyncGenerator[str, None]:
+        """Generate; yields llama.cpp's own OpenAI chunks as JSON text. See `serving.protocol.Engine.chat`."""
+        loop = asyncio.get_running_loop()
+        chunks: asyncio.Queue[str | None] = asyncio.Queue()
+        cancelled = threading.Event()
+
+        def on_chunk(chunk: str) -> bool:
+            loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+            return cancelled.is_set()  # True makes llama.cpp cancel its task and free the slot
+
+        request = json.dumps({**body, "stream": True})
+        work = loop.run_in_executor(self._pool, self._server.handle_chat_completions, request, on_chunk)
+        work.add_done_callback(lambda _: chunks.put_nowait(None))
+        try:
+            while (chunk := await chunks.get()) is not None:
+                if chunk.startswith('{"error"'):
+                    raise _refusal(json.loads(chunk)["error"])
+                yield chunk
+            work.result()
+        except ValueError as error:  # what llama.cpp's own validation raises
+            raise RequestError(400, str(error)) from error
+        finally:
+            cancelled.set()
+            await asyncio.wait([work])  # the place in the batch is free only when llama.cpp has let go of it
+
+    def score(self, sequences: list[list[int]], top_k: int) -> TokenScores:
+        """Score token ids by teacher forcing: see `cluster.handoff.Holder`.
+
+        llama.cpp's server has no log-probabilities of prompts. So each token is generated: the prompt is the ids
+        before it (only the newest is evaluated, the others are in the cache) and a logit bias forces it. What
+        llama.cpp reports is the softmax of the raw logits, before bias and sampling. Ids go in and out as they are,
+        never through text. Sequences run in parallel, one in each slot of the batch.
+
+        Raises:
+            HandoffError: a sequence is longer than the context.
+        """
+        longest = max(map(len, sequences))
+        if longest > self._context_tokens:
+            raise HandoffError(
+                "A sequence is too long to be scored by the engine.",
+                field="serve.engine.context_tokens",
+                got=f"{longest} tokens",
+                expected=f"at most {self._context_tokens}",
+            )
+        free_slots: SimpleQueue[int] = SimpleQueue()
+        for slot in range(self._num_parallel):
+            free_slots.put(slot)
+
+        def score_one(ids: list[int]) -> list[dict[str, Any]]:
+            slot = free_slots.get()
+            scores = [self._force(ids[:i], ids[i], top_k, slot) for i in range(1, len(ids))]
+            free_slots.put(slot)
+            return scores
+
+        scored = [token for tokens in self._pool.map(score_one, sequences) for token in tokens]
+        return TokenScores(
+            chosen=np.array([token["logprob"] for token in scored], dtype=np.float32),
+            top_ids=np.array([[top["id"] for top in token["top_logprobs"]] for token in scored], dtype=np.int64),
+            top_logprobs=np.array(
+                [[top["logprob"] for top in token["top_logprobs"]] for token in scored], dtype=np.float32
+            ),
+        )
+
+    def _force(self, prompt: list[int], token: int, top_k: int, slot: int) -> dict[str, Any]:
+        scores = self._next_token(prompt, token, top_k, slot)
+        if scores is not None:
+            return scores
+        # A token that ends inside a UTF-8 character: llama.cpp holds it back, and its scores too. Let it say the letter
+        # "a" instead, and look the token up among the most probable ones, or (a second or so) among all.
+        for depth in (1024, WHOLE_VOCABULARY):
+            scores = self._next_token(prompt, "a", depth, slot)
+            tops = scores["top_logprobs"] if scores else []
+            for top in tops:
+                if top["id"] == token:
+                    return {"logprob": top["logprob"], "top_logprobs": tops[:top_k]}
+        raise HandoffError("llama.cpp gave no log-probability of a token.", got=token, expected="a token id")
+
+    def _next_token(self, prompt: list[int], forced: int | str, top_k: int, slot: int) -> dict[str, Any] | None:
+        answer = self._server.handle_completions(
+            {
+                "prompt": prompt,
+                "max_tokens": 1,
+                "n_probs": top_k,
+                "logit_bias": [[forced, FORCED]],
+                "temperature": 0.0,
+                "cache_prompt": True,
+                "id_slot": slot,
+            }
+        )
+        if "error" in answer:
+            raise HandoffError(f"llama.cpp refuses to score: {answer['error'].get('message')}")
+        logprobs = answer["choices"][0]["logprobs"]
+        return logprobs["content"][0] if logprobs else None
+
+    def close(self) -> None:
+        """Free the model's memory; running requests end first."""
+        self._pool.shutdown()
+        del self._server
+        shutil.rmtree(self._folder)
+
+
+def _server_params(config: Config, model_path: Path, model_name: str, num_cpus: int) -> Any:
+    import xllamacpp
+
+    num_threads = config.num_threads or num_cpus
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model_path)
+    params.model_alias = {model_name}
+    params.n_parallel = config.num_parallel
+    params.n_ctx = config.context_tokens * config.num_parallel  # llama.cpp divides it among the slots
+    params.n_batch = config.batch_tokens
+    params.cpuparams.n_threads = num_threads
+    params.cpuparams_batch.n_threads = num_threads
+    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
+    params.endpoint_slots = False
+    params.ui = False
+    params.offline = True
+    params.verbosity = -1
+    return params
+
+
+def _refusal(error: dict[str, Any]) -> RequestError:
+    too_long = error.get("type") == "exceed_context_size_error"
+    return RequestError(
+        int(error.get("code", 500)),
+        str(error.get("message")),
+        param="messages" if too_long else None,
+        code="context_length_exceeded" if too_long else None,
+    )

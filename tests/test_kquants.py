@@ -1,0 +1,464 @@
+"""k-quants: what llama.cpp computes from the written file equals what transformers computes from the folder."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+from gguf import GGMLQuantizationType as Type
+from safetensors.torch import load_file, save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from cluster.errors import ModelError, ResourceError
+from serving.quantizers import _ggml
+from serving.quantizers._recipes import ModelShape, tensor_type
+from serving.quantizers.kquants import Config, quantize, require_space
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog.",
+    "It's we're they'll I'd DON'T",
+    "  two  spaces,\ttabs\n\n\nand lines  \n end ",
+    "x = [i**2 for i in range(10)]  # 3.14159",
+    "In 1984, 12345 of 67 890 were 0.5%",
+    "naïve café, Zürich, Ångström, ﬁne",
+    "Привет, мир! 你好，世界。 こんにちは 안녕",
+    "👩‍👩‍👧 emoji 🎉🎉 and ½ ² Ⅷ",
+    "<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\n",
+    "a<|im_end|>b <|im_start|> c",
+    "camelCase snake_case SCREAMING-KEBAB http://example.com/?q=1&r=2",
+    "١٢٣ ٤٥ ३४",
+    "",
+]
+LLAMA3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+BYTES_ONLY = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+BYTES_AND_WORDS = pre_tokenizers.ByteLevel(add_prefix_space=False)
+PRE_TOKENIZERS = {
+    "gpt-2": BYTES_AND_WORDS,
+    "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), BYTES_AND_WORDS]),
+    "llama-bpe": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"), BYTES_ONLY]),
+    "qwen2": pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(LLAMA3_SPLIT.replace("{1,3}", "")), "isolated"), BYTES_ONLY]
+    ),
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "llama_wide_heads": {"head_dim": 96, "attention_bias": True, "mlp_bias": True},
+    "llama_rope3": {"rope_parameters": LLAMA3_ROPE},
+    "llama_linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}},
+    "llama_untied": {"tie_word_embeddings": False},
+    "mistral": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 64},
+}
+MakeModel = Callable[..., Path]
+
+
+def make_tokenizer(pre_tokenizer: str = "smollm") -> Any:
+    """A BPE of about 1000 tokens, learned from a page of the standard library."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=pre_tokenizer == "llama-bpe"))
+    tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre_tokenizer]
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000,
+        special_tokens=[AddedToken(text, special=True) for text in ("<|end|>", "<|im_start|>", "<|im_end|>")],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([Path(json.decoder.__file__).read_text(), *TEXTS], trainer)
+    wrap: Any = transformers.PreTrainedTokenizerFast
+    return wrap(
+        tokenizer_object=tokenizer,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        unk_token="<|end|>",
+        pad_token="<|im_end|>",
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+@pytest.fixture(scope="module")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
+    """Writes a small random model, and its tokenizer, to a new folder."""
+    tokenizer = make_tokenizer()
+
+    def make(family: str = "llama", hidden: int = 256, **options: Any) -> Path:
+        torch.manual_seed(0)
+        fields: dict[str, Any] = {
+            "vocab_size": 1024,
+            "hidden_size": hidden,
+            "intermediate_size": 2 * hidden,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+            "tie_word_embeddings": True,
+            # Far from uniform: else every next token is a near tie, and any error goes unseen.
+            "initializer_range": 0.1,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        }
+        config = transformers.AutoConfig.for_model(family, **(fields | options))
+        folder = tmp_path_factory.mktemp(family)
+        factory: Any = transformers.AutoModelForCausalLM
+        model = factory.from_config(config)
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:  # norms of one and biases of zero would hide a wrong order
+                torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.2)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def llama(make_model: MakeModel) -> Path:
+    return make_model()
+
+
+class LlamaCpp:
+    """llama.cpp's server, in this process."""
+
+    def __init__(self, path: Path) -> None:
+        xllamacpp = importlib.import_module("xllamacpp")
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx, params.n_parallel, params.warmup, params.verbosity = 256, 1, False, -1
+        params.cpuparams.n_threads = 2
+        self.server = xllamacpp.Server(params)
+
+    def log_probs(self, ids: list[int], vocab_size: int = 1024) -> np.ndarray[Any, Any]:
+        """Log-probabilities [vocab] of the token after `ids`."""
+        # The server withholds the numbers of an end token, or of half a character: the bias makes it say "!", and does
+        # not touch the log-probabilities, which are those before sampling.
+        plain = self.ask("/tokenize", content="!")["tokens"][0]
+        options = {"n_probs": vocab_size, "logit_bias": [[plain, 1000.0]], "cache_prompt": False}
+        answer = self.server.handle_completions({"prompt": ids, "n_predict": 1, **options})
+        found = np.full(vocab_size, np.nan)
+        for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+            found[entry["id"]] = entry["logprob"]
+        assert not np.isnan(found).any()
+        return found
+
+    def ask(self, route: str, **body: Any) -> Any:
+        request = urllib.request.Request(
+            self.server.listening_address + route,
+            data=json.dumps(body).encode() if body else None,
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+
+def prompts(folder: Path) -> list[list[int]]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return [*(tokenizer(text).input_ids for text in TEXTS[:6]), list(range(3, 163))]
+
+
+def divergences(folder: Path, engine: LlamaCpp) -> list[float]:
+    """KL (nats) from transformers' next token (float32) to llama.cpp's, for each prompt."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    found = []
+    for ids in prompts(folder):
+        with torch.no_grad():
+            expected = model(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1).numpy()
+        got = engine.log_probs(ids)
+        found.append(float((np.exp(expected) * (expected - got)).sum()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "relative_error"),
+    [
+        ("F16", 0.0003),
+        ("BF16", 0.002),
+        ("Q8_0", 0.006),
+        ("Q6_K", 0.02),
+        ("Q5_K", 0.04),
+        ("Q5_0", 0.05),
+        ("Q5_1", 0.04),
+        ("Q4_K", 0.08),
+        ("Q4_0", 0.09),
+        ("Q3_K", 0.16),
+        ("Q2_K", 0.31),
+    ],
+)
+def test_blocks_read_back(name: str, relative_error: float) -> None:
+    weights = np.random.default_rng(0).standard_normal((130, 512), dtype=np.float32)
+    encoded = _ggml.quantize_rows(weights, Type[name])
+    decoded = gguf.quants.dequantize(encoded, Type[name])
+    error = np.linalg.norm(decoded - weights) / np.linalg.norm(weights)
+    assert relative_error / 2 < error < relative_error
+    assert np.array_equal(encoded, _ggml.quantize_rows(weights, Type[name], num_threads=2))
+
+
+def test_importance_keeps_the_columns_that_matter() -> None:
+    weights = np.random.default_rng(0).standard_normal((64, 256), dtype=np.float32)
+    importance = np.where(np.arange(256) % 8 == 0, 100.0, 1.0).astype(np.float32)
+
+    def weighted_error(**options: Any) -> float:
+        encoded = _ggml.quantize_rows(weights, Type.Q4_K, **options)
+        return float((importance * (gguf.quants.dequantize(encoded, Type.Q4_K) - weights) ** 2).sum())
+
+    assert weighted_error(importance=importance) < 0.7 * weighted_error()
+
+
+def test_kernels_never_see_a_wrong_argument() -> None:
+    weights = np.ones((4, 192), dtype=np.float32)
+    with pytest.raises(ValueError, match="blocks of 256"):
+        _ggml.quantize_rows(weights, Type.Q4_K)
+    with pytest.raises(ValueError, match="n_rows"):
+        _ggml.quantize_rows(weights[0], Type.Q8_0)
+    with pytest.raises(ValueError, match="importance of shape"):
+        _ggml.quantize_rows(weights, Type.Q8_0, importance=weights[0, :64])
+    with pytest.raises(ValueError, match="needs an importance"):
+        _ggml.quantize_rows(np.ones((4, 256), dtype=np.float32), Type.IQ2_XXS)
+
+
+def test_mix_of_types() -> None:
+    model = ModelShape(num_layers=32, queries_per_kv_head=4, tied=False)
+
+    def types(recipe: str, part: str) -> str:
+        names = (f"blk.{layer}.{part}.weight" for layer in range(32))
+        return "".join(tensor_type(recipe, name, (512, 512), model).name[1] for name in names)
+
+    # As llama.cpp lists them for a model of 32 layers.
+    more_bits = "66664464464464464464464464466666"
+    assert types("Q4_K_M", "ffn_down") == types("Q4_K_M", "attn_v") == more_bits
+    assert types("Q5_K_M", "ffn_down") == more_bits.replace("4", "5")
+    assert types("Q4_K_S", "attn_v") == types("Q4_K_S", "ffn_down") == "5" * 4 + "4" * 28
+    assert types("Q3_K_M", "ffn_down") == types("Q3_K_M", "attn_v") == "5" * 2 + "4" * 30
+    assert types("Q2_K", "attn_v") == "4" * 32
+    assert types("Q4_K_M", "attn_q") == types("Q4_K_M", "ffn_up") == "4" * 32
+    assert tensor_type("Q4_K_M", "output.weight", (1000, 512), model) == Type.Q6_K
+    assert tensor_type("Q4_K_M", "token_embd.weight", (1000, 512), model) == Type.Q4_K
+    assert tensor_type("Q4_K_M", "blk.0.attn_norm.weight", (512,), model) == Type.F32
+    assert tensor_type("Q4_K_M", "blk.9.attn_q.weight", (512, 192), model) == Type.Q5_0
+    assert tensor_type("Q4_K_M", "blk.9.attn_q.weight", (512, 100), model) == Type.F16
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_llama_cpp_computes_what_transformers_computes(variant: str, make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(variant.split("_")[0], **VARIANTS[variant])
+    quantize(folder, tmp_path / "model.gguf", Config(recipe="F16"))
+    engine = LlamaCpp(tmp_path / "model.gguf")
+    # 2e-5 was measured; a wrong rotary base, order of heads or norm epsilon gives thousands of times more.
+    assert max(divergences(folder, engine)) < 1e-4
+
+
+@pytest.mark.parametrize("hidden", [256, 192])
+def test_fewer_bits_are_smaller_and_stay_close(hidden: int, make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(hidden=hidden)
+    steps: list[tuple[int, int]] = []
+    eight = quantize(folder, tmp_path / "q8.gguf", Config(recipe="Q8_0"))
+    four = quantize(folder, tmp_path / "q4.gguf", Config(), lambda done, total: steps.append((done, total)))
+    # Wider: the embedding, which is the head too, and v_proj and down_proj of the last layer.
+    wide, base = ("Q6_K", "Q4_K") if hidden == 256 else ("Q8_0", "Q5_0")
+    found = [tensor.tensor_type.name for tensor in gguf.GGUFReader(four.path).tensors]
+    assert four.tensor_types == {wide: 3, base: 12, "F32": 5} == dict(Counter(found))
+    assert steps == [(index, len(found)) for index in range(1, len(found) + 1)]
+    assert four.size_bytes == four.path.stat().st_size < eight.size_bytes
+    assert four.bits_per_weight < eight.bits_per_weight < 8.6
+
+    engine = LlamaCpp(four.path)
+    assert np.mean(divergences(folder, LlamaCpp(eight.path))) < 0.01
+    assert 0.01 < np.mean(divergences(folder, engine)) < 0.3
+    answer = engine.server.handle_completions({"prompt": "def main", "n_predict": 8, "ignore_eos": True})
+    assert answer["usage"]["completion_tokens"] == 8
+
+
+@pytest.mark.parametrize("name", PRE_TOKENIZERS)
+def test_token_ids_and_chat_template_are_the_same(name: str, llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(llama, folder)
+    make_tokenizer(name).save_pretrained(folder)
+    quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    engine = LlamaCpp(tmp_path / "model.gguf")
+    for text in TEXTS:
+        got = engine.ask("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
+        assert got == tokenizer(text).input_ids, text
+    turns = (("user", "Hi 12  there"), ("assistant", "Yes"), ("user", "é?"))
+    messages = [{"role": role, "content": content} for role, content in turns]
+    rendered = engine.ask("/apply-template", messages=messages)["prompt"]
+    assert rendered == tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    fields = gguf.GGUFReader(tmp_path / "model.gguf").fields
+    assert fields["tokenizer.chat_template"].contents() == CHAT_TEMPLATE
+    assert fields["tokenizer.ggml.pre"].contents() == name
+
+
+def test_begin_token_is_added_where_transformers_adds_it(llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(llama, folder)
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    spec["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+    expected = transformers.AutoTokenizer.from_pretrained(folder)("Hello").input_ids
+    assert expected[0] == 1
+    assert LlamaCpp(tmp_path / "model.gguf").ask("/tokenize", content="Hello", add_special=True)["tokens"] == expected
+
+
+def edit_config(folder: Path, **fields: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def edit_tokenizer(folder: Path, **fields: Any) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def remove_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+def shrink_vocabulary(folder: Path) -> None:
+    edit_config(folder, vocab_size=900)
+    name = "model.embed_tokens.weight"
+    edit_weights(folder, lambda weights: weights.update({name: weights[name][:900].clone()}))
+
+
+def poison(weights: dict[str, torch.Tensor]) -> None:
+    weights["model.layers.1.mlp.up_proj.weight"][3, 5] = float("nan")
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no folder": (shutil.rmtree, "config.json is missing"),
+    "adapter": (
+        lambda folder: (folder / "config.json").rename(folder / "adapter_config.json"),
+        "merge the adapter into its base",
+    ),
+    "config cut short": (lambda folder: (folder / "config.json").write_text('{"model_ty'), "not JSON"),
+    "architecture": (lambda folder: edit_config(folder, model_type="gpt2"), r"gpt2(.|\n)*llama, mistral, qwen2"),
+    "reward model": (
+        lambda folder: edit_config(folder, architectures=["LlamaForSequenceClassification"]),
+        "Only language models",
+    ),
+    "quantized": (
+        lambda folder: edit_config(folder, quantization_config={"quant_method": "gptq"}),
+        "quantized already(.|\n)*gptq",
+    ),
+    "activation": (lambda folder: edit_config(folder, hidden_act="gelu"), "hidden_act(.|\n)*gelu(.|\n)*silu"),
+    "rope": (
+        lambda folder: edit_config(folder, rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}),
+        "yarn",
+    ),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no \\*.safetensors"),
+    "weights cut short": (
+        lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" + bytes(20)),
+        "damaged or cut short",
+    ),
+    "tensor missing": (
+        lambda folder: edit_weights(folder, lambda weights: weights.pop("model.norm.weight")),
+        "missing(.|\n)*model.norm.weight",
+    ),
+    "unmerged adapter": (
+        lambda folder: edit_weights(folder, lambda weights: weights.update({"a.lora_A.weight": torch.ones(2)})),
+        "lora_A",
+    ),
+    "other shape": (lambda folder: edit_config(folder, intermediate_size=1024), "shape differs"),
+    "integers": (
+        lambda folder: edit_weights(
+            folder, lambda weights: weights.update({"model.norm.weight": torch.ones(256, dtype=torch.int8)})
+        ),
+        "not floating point",
+    ),
+    "not a number": (
+        lambda folder: edit_weights(folder, poison),
+        r"NaN or infinity(.|\n)*model.layers.1.mlp.up_proj.weight(.|\n)*1 of 131072",
+    ),
+    "no tokenizer": (remove_tokenizer, "No tokenizer"),
+    "unknown splitting": (
+        lambda folder: edit_tokenizer(folder, pre_tokenizer={"type": "Whitespace"}),
+        r"no equal of this tokenizer(.|\n)*Whitespace",
+    ),
+    "normalizer": (lambda folder: edit_tokenizer(folder, normalizer={"type": "Lowercase"}), "Lowercase"),
+    "too many tokens": (
+        shrink_vocabulary,
+        "no embedding",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_named_and_leave_nothing(fault: str, llama: Path, tmp_path: Path) -> None:
+    break_it, message = FAULTS[fault]
+    folder, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(llama, folder)
+    out.mkdir()
+    (out / "model.gguf").write_text("the earlier one")
+    break_it(folder)
+    with pytest.raises(ModelError, match=message):
+        quantize(folder, out / "model.gguf", Config())
+    assert [path.name for path in out.iterdir()] == ["model.gguf"]
+    assert (out / "model.gguf").read_text() == "the earlier one"
+
+
+def test_importance_for_an_unknown_parameter(llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="typo"):
+        quantize(llama, tmp_path / "model.gguf", Config(), importance={"typo": np.ones(256, dtype=np.float32)})
+
+
+def test_disk_without_room(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="MiB free"):
+        require_space(tmp_path, 2**60)
+
+
+def test_disk_that_fills_up_while_writing(llama: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, limits[1]))  # bytes; the file would take twice that
+    try:
+        with pytest.raises(ResourceError, match="could not be written"):
+            quantize(llama, tmp_path / "out" / "model.gguf", Config(recipe="F16"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_importing_the_config_is_light() -> None:
+    script = (
+        "import sys, serving.quantizers.kquants as k; k.Config(); assert not {'torch', 'gguf'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent.parent, timeout=60)

