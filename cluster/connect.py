@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOOPBACK = "127.0.0.1"
+# Read by Ray when it is imported. A head runs code for whoever reaches its ports, so an embedded one gets both a token
+# and loopback; without the second variable `ray.init` replaces a loopback address by the machine's own.
+_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_LOGGING": "0",
+}
 
 
 class ClusterConfig(Config):
@@ -52,11 +61,7 @@ def connected(config: ClusterConfig) -> Iterator[Capacity]:
     Raises:
         ClusterError: the cluster cannot be reached or refuses the token.
     """
-    # An embedded head, too, runs code for whoever reaches its ports: loopback and token, never one of them alone.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_LOGGING", "0")
+    os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
     import ray
     from ray.exceptions import AuthenticationError
 

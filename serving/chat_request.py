@@ -1,4 +1,4 @@
-"""What a client may ask for: OpenAI's chat fields that are safe to pass to an engine. All others are refused by name."""
+"""What a client may ask for: OpenAI's chat fields that are safe to pass to an engine; others are refused by name."""
 
 from __future__ import annotations
 

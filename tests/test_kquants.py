@@ -385,7 +385,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: edit_config(folder, rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}),
         "yarn",
     ),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no \\*.safetensors"),
+    "no weights": (lambda folder: (folder / "model.safetensors").rename(folder / "model.bin"), "No weights here"),
     "weights cut short": (
         lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" + bytes(20)),
         "damaged or cut short",
@@ -434,6 +434,23 @@ def test_faults_are_named_and_leave_nothing(fault: str, llama: Path, tmp_path: P
         quantize(folder, out / "model.gguf", Config())
     assert [path.name for path in out.iterdir()] == ["model.gguf"]
     assert (out / "model.gguf").read_text() == "the earlier one"
+
+
+def test_shards(llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(llama, folder)
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    model = transformers.AutoModelForCausalLM.from_pretrained(llama)
+    model.save_pretrained(folder, max_shard_size="1MB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    whole = quantize(llama, tmp_path / "whole.gguf", Config())
+    assert quantize(folder, tmp_path / "shards.gguf", Config()).tensor_types == whole.tensor_types
+    tensors = [{t.name: t.data.tobytes() for t in gguf.GGUFReader(path).tensors} for path in tmp_path.glob("*.gguf")]
+    assert tensors[0] == tensors[1]
+    shards[1].unlink()
+    with pytest.raises(ModelError, match=f"missing(.|\n)*{shards[1].name}"):
+        quantize(folder, tmp_path / "other.gguf", Config())
 
 
 def test_importance_for_an_unknown_parameter(llama: Path, tmp_path: Path) -> None:

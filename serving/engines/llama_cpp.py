@@ -126,9 +126,10 @@ class Engine:
 
         def score_one(ids: list[int]) -> list[dict[str, Any]]:
             slot = free_slots.get()
-            scores = [self._force(ids[:i], ids[i], top_k, slot) for i in range(1, len(ids))]
-            free_slots.put(slot)
-            return scores
+            try:
+                return [self._force(ids[:i], ids[i], top_k, slot) for i in range(1, len(ids))]
+            finally:
+                free_slots.put(slot)
 
         scored = [token for tokens in self._pool.map(score_one, sequences) for token in tokens]
         return TokenScores(

@@ -149,19 +149,33 @@ def _index_tensors(folder: Path) -> dict[str, Path]:
     from safetensors import SafetensorError, safe_open
 
     files: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in _weight_files(folder):
         try:
             with safe_open(path, framework="pt") as tensors:
                 files.update(dict.fromkeys(tensors.keys(), path))
-        except SafetensorError as error:
-            raise ModelError("A weight file is damaged or cut short.", field=str(path), got=error) from error
-    if not files:
+        except (SafetensorError, FileNotFoundError) as error:
+            raise ModelError(
+                "A weight file is missing, damaged or cut short.",
+                field=str(path),
+                got=error,
+                fix="copy the model again",
+            ) from error
+    return files
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files transformers would load; others, such as Mistral's consolidated copy, hold the model a second time."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    path = folder / "model.safetensors"
+    if not path.is_file():
         raise ModelError(
-            "No weights here: there is no *.safetensors file.",
+            "No weights here: there is neither model.safetensors nor its index.",
             field=str(folder),
             fix="save the model with save_pretrained, which writes safetensors",
         )
-    return files
+    return [path]
 
 
 def _expected_shapes(config: Any) -> dict[str, tuple[int, ...]]:
