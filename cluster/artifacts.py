@@ -11,6 +11,7 @@ manifest they were first published with. A folder appears under `objects/` by on
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import re
 import secrets
@@ -29,7 +30,7 @@ from cluster.config import Config, digest, file_digest
 from cluster.errors import ArtifactError
 from cluster.storage import read_json, write_json
 
-_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,99}$")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _RECORDED_PACKAGES = (
     "ray", "torch", "deepspeed", "transformers", "peft", "trl", "datasets", "pyarrow", "bitsandbytes", "gguf",
     "xllamacpp", "raysmith",
@@ -85,7 +86,7 @@ class ArtifactStore:
     def draft(self) -> Iterator[Path]:
         """A folder to write an artifact's files into; removed afterwards unless it was published."""
         self._remove_abandoned_drafts()
-        folder = self._drafts / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        folder = self._new_draft()
         (folder / "files").mkdir(parents=True)
         try:
             yield folder / "files"
@@ -109,36 +110,36 @@ class ArtifactStore:
             files: the folder that `draft` gave.
 
         Raises:
-            ArtifactError: the name is not valid, or there is no file.
+            ArtifactError: the name is not valid, there is no file, or a metric is not a finite number.
         """
-        if not _NAME.match(name):
-            raise ArtifactError(
-                "An artifact's name is not valid.", field="name", got=name,
-                expected="lower-case letters, digits, '.', '_' and '-', at most 100",
-            )  # fmt: skip
+        _require_name(name)
         records = _hash_files(files)
         if not records:
             raise ArtifactError("An artifact without files cannot be published.", field=name, got=str(files))
+        damaged = {key: value for key, value in (metrics or {}).items() if not math.isfinite(value)}
+        if damaged:
+            raise ArtifactError(
+                "An artifact whose figures are not finite cannot be published.", field=name, got=damaged,
+                expected="finite numbers", fix="look at the training loss for a divergence",
+            )  # fmt: skip
         content = digest({path: record.sha256 for path, record in records.items()})
         manifest = Manifest(
             id=f"{kind}-{content[:12]}", name=name, kind=kind, content=content, files=records,
             parents=parents or {}, source=source or {}, config_hash=config_hash, packages=package_versions(),
             metrics=metrics or {}, created=datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
-        target = self._objects / manifest.id
-        if not target.exists():
-            write_json(files.parent / "manifest.json", manifest.model_dump(mode="json"))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                files.parent.rename(target)
-            except OSError:
-                if not target.exists():  # otherwise another driver published the same content just now
-                    raise
+        write_json(files.parent / "manifest.json", manifest.model_dump(mode="json"))
+        self._place(files.parent, manifest.id)
         self.point(name, manifest.id)
         return self.get(manifest.id)
 
     def point(self, name: str, artifact_id: str) -> None:
-        """Let `name` mean `artifact_id`, keeping the earlier ids in its history."""
+        """Let `name` mean `artifact_id`, keeping the earlier ids in its history.
+
+        Raises:
+            ArtifactError: the name is not valid.
+        """
+        _require_name(name)
         path = self._names / f"{name}.json"
         old = read_json(path) or {"id": None, "history": []}
         if old["id"] != artifact_id:
@@ -149,9 +150,9 @@ class ArtifactStore:
         """Find an artifact by name, id, or a unique beginning of its id.
 
         Raises:
-            ArtifactError: there is none, or several.
+            ArtifactError: there is none, there are several, or its manifest is damaged.
         """
-        pointer = read_json(self._names / f"{reference}.json") if _NAME.match(reference) else None
+        pointer = read_json(self._names / f"{reference}.json") if _NAME.fullmatch(reference) else None
         wanted = pointer["id"] if pointer else reference
         found = sorted(path.name for path in self._objects.glob("*") if path.name.startswith(wanted)) if wanted else []
         if wanted in found:
@@ -162,8 +163,7 @@ class ArtifactStore:
                 field="NAME", got=reference, expected=", ".join(found) or "a name that `raysmith ls` shows",
                 fix="run `raysmith ls`; --storage tells it where to look",
             )  # fmt: skip
-        manifest = read_json(self._objects / found[0] / "manifest.json")
-        return Manifest.model_validate(manifest)
+        return self._manifest(found[0])
 
     def files(self, manifest: Manifest) -> Path:
         """The folder with an artifact's files."""
@@ -192,11 +192,51 @@ class ArtifactStore:
                 fix="remove its folder under artifacts/objects and run the stage again",
             )  # fmt: skip
 
+    def _manifest(self, artifact_id: str) -> Manifest:
+        path = self._objects / artifact_id / "manifest.json"
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+            if manifest.id != artifact_id:
+                raise ValueError(f"it is the manifest of {manifest.id}")
+        except (OSError, ValueError) as error:
+            raise ArtifactError(
+                "The artifact's manifest is missing or damaged.", field=str(path), got=error,
+                fix=f"remove {path.parent} and run the stage again",
+            ) from None  # fmt: skip
+        return manifest
+
+    def _new_draft(self) -> Path:
+        return self._drafts / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def _place(self, draft: Path, artifact_id: str) -> None:
+        target = self._objects / artifact_id
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.rename(target)
+        except OSError:  # the same content was published before, perhaps by another driver just now
+            if not target.exists():
+                raise
+            try:
+                self.verify(self._manifest(artifact_id))
+            except ArtifactError:  # and was altered since
+                altered = self._new_draft()
+                target.rename(altered)
+                draft.rename(target)
+                shutil.rmtree(altered, ignore_errors=True)
+
     def _remove_abandoned_drafts(self) -> None:
-        for folder in self._drafts.glob(f"{socket.gethostname()}-*"):
-            pid = int(folder.name.rsplit("-", 2)[1])
-            if not psutil.pid_exists(pid):
+        for folder in self._drafts.glob("*-*-*"):
+            host, pid, _ = folder.name.rsplit("-", 2)
+            if host == socket.gethostname() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ArtifactError(
+            "An artifact's name is not valid.", field="name", got=repr(name),
+            expected="lower-case letters, digits, '.', '_' and '-', at most 100",
+        )  # fmt: skip
 
 
 def package_versions() -> dict[str, str]:

@@ -25,19 +25,20 @@ class Config(BaseModel):
     """Base of all configs: frozen, unknown keys refused, field docstrings kept as descriptions."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, protected_namespaces=()
-    )
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, protected_namespaces=(),
+        allow_inf_nan=False,  # JSON has neither: a resolved configuration would not load again
+    )  # fmt: skip
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, values: Any) -> Any:
         # Pydantic refuses them too, but only this class knows the valid names that a typo was meant to be.
-        if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    raise PydanticCustomError(
-                        "unknown_key", "unknown key", {"key": str(key), "valid": sorted(cls.model_fields)}
-                    )
+        unknown = [key for key in values if key not in cls.model_fields] if isinstance(values, dict) else []
+        if unknown:
+            problem = PydanticCustomError("unknown_key", "unknown key", {"valid": sorted(cls.model_fields)})
+            raise ValidationError.from_exception_data(
+                cls.__name__, [{"type": problem, "loc": (str(key),), "input": values[key]} for key in unknown]
+            )
         return values
 
 
@@ -75,13 +76,10 @@ class FromFolder:
         if isinstance(value, PluginConfig):
             return value
         fields = {"kind": value} if isinstance(value, str) else value
-        kind = fields.get("kind") if isinstance(fields, dict) else None
+        kind = fields.get("kind") if isinstance(fields, dict) else value
         if kind not in self.names():
             raise PydanticCustomError("unknown_kind", "unknown kind", {"kind": kind, "valid": self.names()})
-        try:
-            return self.config_class(str(kind)).model_validate(fields)
-        except ValidationError as error:
-            raise PydanticCustomError("plugin", "invalid", {"errors": error.errors(include_url=False)}) from error
+        return self.config_class(kind).model_validate(fields)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -91,6 +89,8 @@ class FromFolder:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         options = [self.config_class(name).model_json_schema() for name in self.names()]
+        for option in options:  # a plug-in writes `kind: Literal[…]` anew, mostly without the text
+            option["properties"]["kind"].setdefault("description", PluginConfig.model_fields["kind"].description)
         return {"anyOf": [{"type": "string", "enum": self.names()}, *options]}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,9 +25,16 @@ from cluster.errors import ConfigError, RaysmithError
 C = TypeVar("C", bound=Config)
 Tree = dict[str, Any]
 
-# YAML 1.1, which PyYAML reads, takes 3e-4 for a string; people mean a number.
-_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 _MAX_BYTES = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML, with numbers as in YAML 1.2: version 1.1 takes 3e-4 for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 class Loaded(NamedTuple):
@@ -54,8 +62,7 @@ def validate(config_class: type[C], loaded: Loaded) -> C:
     try:
         return config_class.model_validate(loaded.tree)
     except ValidationError as error:
-        problems = _flatten([dict(item) for item in error.errors(include_url=False)], ())
-        errors = [_explain(problem, loaded.places) for problem in problems]
+        errors = [_explain(problem, loaded.places) for problem in error.errors(include_url=False)]
         if len(errors) == 1:
             raise errors[0] from None
         raise ConfigError("\n".join([f"{len(errors)} problems in the configuration.", *map(str, errors)])) from None
@@ -70,7 +77,7 @@ def read_tree(path: Path, _chain: tuple[Path, ...] = ()) -> Loaded:
     path = path.resolve()
     if path in _chain:
         raise ConfigError("A configuration inherits from itself.", field="defaults", got=path, fix="break the circle")
-    own = _parse(path)
+    own = _parse(path, "defaults" if _chain else "CONFIG")
     parents = own.tree.pop("defaults", [])
     parents = [parents] if isinstance(parents, str) else parents
     if not isinstance(parents, list) or not all(isinstance(name, str) for name in parents):
@@ -88,7 +95,7 @@ def apply_overrides(loaded: Loaded, overrides: list[str]) -> Loaded:
     """Lay `key.sub=value` assignments over a tree.
 
     Raises:
-        ConfigError: an assignment has no `=`, or goes through a key that is not a mapping.
+        ConfigError: an assignment has no `=`, or its value is not YAML.
     """
     tree, places = loaded.tree, dict(loaded.places)
     for assignment in overrides:
@@ -99,109 +106,104 @@ def apply_overrides(loaded: Loaded, overrides: list[str]) -> Loaded:
                 expected="for example train.learning_rate=3e-4",
             )  # fmt: skip
         try:
-            value = _number(yaml.safe_load(text))
+            delta, places_inside = _read_yaml(text, f"{key}.", lambda _: "command line")
         except yaml.YAMLError as error:
             raise ConfigError("An override's value is not YAML.", field=key, got=text, fix=str(error)) from None
-        delta: Any = value
         for part in reversed(key.split(".")):
             delta = {part: delta}
         tree = _merge(tree, delta)
-        places[key] = "command line"
+        places |= {key: "command line", **places_inside}
     return Loaded(tree, places)
 
 
-def _parse(path: Path) -> Loaded:
+def _parse(path: Path, field: str) -> Loaded:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError("A configuration file is far too large.", field=str(path), expected="under 1 MB")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            "The configuration file cannot be read.", field="CONFIG", got=f"{path} ({error})",
+            "The configuration file cannot be read.", field=field, got=f"{path} ({error})",
             expected="a readable YAML file", fix="check the path; the shipped ones are under configs/",
         ) from None  # fmt: skip
-    places: dict[str, str] = {}
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = _construct(node, path, "", places) if node is not None else {}
+        tree, places = _read_yaml(text, "", lambda line: f"{_short(path)}:{line}")
     except yaml.YAMLError as error:
         raise ConfigError("The configuration file is not valid YAML.", field=str(path), got=str(error)) from None
+    tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError("A configuration must be a mapping of keys.", field=str(path), got=type(tree).__name__)
     return Loaded(tree, places)
 
 
-def _construct(node: yaml.Node, path: Path, prefix: str, places: dict[str, str]) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        tree: Tree = {}
-        for key_node, value_node in node.value:
-            key = str(yaml.safe_load(yaml.serialize(key_node)))
-            dotted = f"{prefix}{key}"
-            place = f"{_short(path)}:{key_node.start_mark.line + 1}"
-            if key in tree:
-                raise ConfigError("A key is written twice.", field=f"{dotted} ({place})", got=places[dotted])
-            places[dotted] = place
-            tree[key] = _construct(value_node, path, f"{dotted}.", places)
-        return tree
-    if isinstance(node, yaml.SequenceNode):
-        return [_construct(item, path, f"{prefix}{index}.", places) for index, item in enumerate(node.value)]
-    return _number(yaml.safe_load(yaml.serialize(node)))
+def _read_yaml(text: str, prefix: str, place_of: Callable[[int], str]) -> tuple[Any, dict[str, str]]:
+    """The value that YAML text describes, and the place of each key in it."""
+    places: dict[str, str] = {}
+    loader = _Loader(text)
+
+    def construct(node: yaml.Node | None, prefix: str) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            tree: Tree = {}
+            for key_node, value_node in node.value:
+                key, place = str(key_node.value), place_of(key_node.start_mark.line + 1)
+                if key in tree:
+                    earlier = places[prefix + key]
+                    raise ConfigError("A key is written twice.", field=f"{prefix}{key} ({place})", got=earlier)
+                places[prefix + key] = place
+                tree[key] = construct(value_node, f"{prefix}{key}.")
+            return tree
+        if isinstance(node, yaml.SequenceNode):
+            return [construct(item, f"{prefix}{index}.") for index, item in enumerate(node.value)]
+        return None if node is None else loader.construct_object(node)
+
+    try:
+        return construct(loader.get_single_node(), prefix), places
+    except (ValueError, RecursionError) as error:  # such as 2026-99-99, or an anchor inside itself
+        raise yaml.YAMLError(str(error)) from None
 
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, str) and _FLOAT.match(value) else value
-
-
 def _merge(base: Tree, delta: Tree) -> Tree:
-    merged = dict(base)
-    for key, value in delta.items():
-        old = merged.get(key)
-        if isinstance(old, str) and isinstance(value, dict) and "kind" not in value:
-            value = {"kind": old, **value}  # `objective: sft` refined by `objective.loss_on=completion`
-        same_plugin = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = _merge(old, value) if isinstance(old, dict) and same_plugin else value
-    return merged
+    return base | {key: _merge_value(base.get(key), value) for key, value in delta.items()}
 
 
-def _flatten(problems: list[dict[str, Any]], prefix: tuple[Any, ...]) -> list[dict[str, Any]]:
-    flat = []
-    for problem in problems:
-        loc = prefix + tuple(problem["loc"])
-        if problem["type"] == "plugin":
-            flat += _flatten([dict(item) for item in problem["ctx"]["errors"]], loc)
-        else:
-            flat.append({**problem, "loc": loc})
-    return flat
+def _merge_value(old: Any, new: Any) -> Any:
+    if isinstance(old, str):
+        old = {"kind": old}  # `objective: sft` refined by `objective.loss_on=completion`
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    same_plugin = new.get("kind", old.get("kind")) == old.get("kind")
+    return _merge(old, new) if same_plugin else new
 
 
-def _explain(problem: dict[str, Any], places: dict[str, str]) -> ConfigError:
+def _explain(problem: Mapping[str, Any], places: dict[str, str]) -> ConfigError:
     context = problem.get("ctx", {})
     loc = [str(part) for part in problem["loc"]]
     if problem["type"] == "unknown_key":
-        loc.append(context["key"])
-        value = problem["input"].get(context["key"])
-        return _unknown(loc, value, context["key"], context["valid"], "key", places)
+        return _unknown(loc, problem["input"], loc[-1], context["valid"], "key", places)
     if problem["type"] == "unknown_kind":
+        loc += ["kind"] * isinstance(problem["input"], dict)
+        if context["kind"] is None:
+            kinds = "one of " + ", ".join(context["valid"])
+            return ConfigError("A plug-in's kind is missing.", field=_field(loc, places), expected=kinds)
         return _unknown(loc, context["kind"], str(context["kind"]), context["valid"], "kind", places)
     raised = context.get("error")
     if isinstance(raised, RaysmithError):
-        return ConfigError(raised.message, field=_field(loc, places), got=raised.got, expected=raised.expected, fix=raised.fix)
+        field = _field(loc, places)
+        return ConfigError(raised.message, field=field, got=raised.got, expected=raised.expected, fix=raised.fix)
     missing = problem["type"] == "missing"
     return ConfigError(
         "A key is missing." if missing else "A value is not valid.",
         field=_field(loc, places),
         got=None if missing else repr(problem["input"]),
-        expected=problem["msg"],
+        expected=problem["msg"].removeprefix("Value error, "),
     )
 
 
-def _unknown(
-    loc: list[str], value: Any, name: str, valid: list[str], what: str, places: dict[str, str]
-) -> ConfigError:
+def _unknown(loc: list[str], value: Any, name: str, valid: list[str], what: str, places: dict[str, str]) -> ConfigError:
     nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     dotted = ".".join(loc)
     meant = ".".join([*loc[:-1], nearest[0]]) if nearest and what == "key" else (nearest[0] if nearest else "")

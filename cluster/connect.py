@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, PositiveInt
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOOPBACK = "127.0.0.1"
-# Read by Ray when it is imported. A head runs code for whoever reaches its ports, so an embedded one gets both a token
-# and loopback; without the second variable `ray.init` replaces a loopback address by the machine's own.
+# Read by Ray when it is imported.
 _ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_CONTROLLER_LOGGING": "0",
 }
+# A head runs code for whoever reaches its ports, so an embedded one gets both a token and loopback; without the second
+# variable `ray.init` replaces a loopback address by the machine's own.
+_TOKEN = {"RAY_AUTH_MODE": "token"}
+_EMBEDDED = {**_ENVIRONMENT, **_TOKEN, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class ClusterConfig(Config):
@@ -55,13 +57,16 @@ class Capacity(Config):
 
 
 @contextmanager
-def connected(config: ClusterConfig) -> Iterator[Capacity]:
+def connected(config: ClusterConfig, keep_logs: Path | None = None) -> Iterator[Capacity]:
     """Connect for the length of a `with` block.
+
+    Args:
+        keep_logs: where an embedded cluster's worker logs go when it ends; otherwise they go with it.
 
     Raises:
         ClusterError: the cluster cannot be reached or refuses the token.
     """
-    os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
+    prepare_environment(embedded=config.address == "local")
     import ray
     from ray.exceptions import AuthenticationError
 
@@ -81,21 +86,46 @@ def connected(config: ClusterConfig) -> Iterator[Capacity]:
     finally:
         ray.shutdown()
         if temporary:
+            if keep_logs is not None:
+                _copy_logs(temporary, keep_logs)
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], str | None]:
+def prepare_environment(*, embedded: bool) -> None:
+    """Set what Ray reads from the environment, and leave what the user has set. Call it before Ray is imported.
+
+    Ray uses a token with a running cluster only when told to, and then refuses to go on without one, although a cluster
+    may well have none: so it is told to when there is a token.
+    """
+    running = {**_ENVIRONMENT, **_TOKEN} if _has_token() else _ENVIRONMENT
+    for key, value in (_EMBEDDED if embedded else running).items():
+        os.environ.setdefault(key, value)
+
+
+def _has_token() -> bool:
+    given = any(os.environ.get(key) for key in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return given or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _copy_logs(temporary: Path, target: Path) -> None:
+    for log in temporary.glob("session_latest/logs/**/*"):
+        if log.is_file() and log.stat().st_size and log.suffix in {".out", ".err", ".log"}:
+            target.mkdir(exist_ok=True)
+            shutil.copyfile(log, target / log.name)
+
+
+def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], Path | None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": False}
     if config.address != "local":
         return {**quiet, "address": config.address}, None
     # Unix socket paths hold 107 characters, so Ray's session folder needs a short parent.
-    temporary = tempfile.mkdtemp(prefix="rs-")
+    temporary = Path(tempfile.mkdtemp(prefix="rs-"))
     local = {
         "address": "local",
         "num_cpus": config.num_cpus,
         "include_dashboard": False,
         "_node_ip_address": _LOOPBACK,
-        "_temp_dir": temporary,
+        "_temp_dir": str(temporary),
     }
     return {**quiet, **local}, temporary
 

@@ -75,7 +75,9 @@ def compare(reference: TokenScores, other: TokenScores) -> Agreement:
             expected="the same number, at least 1",
             fix="give both holders the same token ids, at least two tokens in a sequence",
         )
-    if not (np.isfinite(reference.chosen).all() and np.isfinite(other.chosen).all()):
+    holders = (reference, other)
+    # Among the most probable tokens -inf may stand (one that is ruled out); `<` is false for NaN and for infinity.
+    if not all(np.isfinite(one.chosen).all() and (one.top_logprobs < np.inf).all() for one in holders):
         raise HandoffError(
             "A holder gave a log-probability that is not a finite number.",
             field="log-probabilities",
@@ -124,19 +126,22 @@ def require_same(name: str, agreement: Agreement, bar: Bar) -> None:
     )
 
 
-def require_different(name: str, agreement: Agreement, min_kl: float) -> None:
+def require_different(name: str, agreement: Agreement, min_change: float) -> None:
     """Stop if an adapter does not change the model: it would be served, and be the base model.
+
+    The measure is the mean |Δ log p| of the tokens: unlike the bound of the KL divergence it is sharp for flat
+    distributions too, and an adapter that is not there gives exactly zero.
 
     Raises:
         HandoffError: with the figures.
     """
-    if agreement.kl >= min_kl:
+    if agreement.mean_abs_logprob_diff >= min_change:
         return
     raise HandoffError(
         f"Hand-off {name}: the adapter changes nothing; the tuned model is the base model.",
         field=f"handoff.{name}",
         got=describe(agreement),
-        expected=f"KL ≥ {min_kl:g} nats between the base model and the adapter",
+        expected=f"mean |Δ log p| ≥ {min_change:g} nats between the base model and the adapter",
         fix="look for adapter weights whose names do not match the model's (a wrong prefix), a learning rate near "
         "zero, or data whose loss mask is empty",
     )

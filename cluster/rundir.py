@@ -6,6 +6,8 @@
     tensorboard/             the same as TensorBoard events
     report.json, report.html the results of every stage (docs/report.md)
     train/                   checkpoints
+
+One process at a time holds it, by a lock that the system releases when the process ends.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class RunDirectory:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            numbers = [int(folder.name) for folder in (self.path / "attempts").glob("[0-9]*")]
+            numbers = [int(folder.name) for folder in (self.path / "attempts").glob("*") if folder.name.isdecimal()]
             folder = self.path / "attempts" / f"{max(numbers, default=0) + 1:03d}"
             folder.mkdir(parents=True)
             text = yaml.safe_dump(resolved_config, sort_keys=False)

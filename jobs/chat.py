@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import EndpointError
 from jobs.console import console
-from jobs.stages.serve import read_endpoint
+from jobs.endpoint import require_endpoint
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
@@ -21,12 +21,7 @@ def chat(run_folder: Path) -> None:
     """
     import openai
 
-    endpoint = read_endpoint(run_folder)
-    if endpoint is None:
-        raise EndpointError(
-            "No endpoint of that run is up.", field="RUN", got=run_folder.name,
-            expected="a run that is serving", fix="start one with `raysmith run CONFIG --keep-serving`",
-        )  # fmt: skip
+    endpoint = require_endpoint(run_folder)
     client = openai.OpenAI(base_url=endpoint["url"], api_key=endpoint["api_key"], max_retries=0)
     messages: list[ChatCompletionMessageParam] = []
     console.print(f"Talking to {endpoint['model']} at {endpoint['url']}; an empty line ends it.", markup=False)

@@ -6,13 +6,13 @@ Everything heavy is imported inside the verbs: `raysmith --help` loads neither t
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console, RenderableType
 
 from cluster.errors import RaysmithError
 from cluster.storage import ENVIRONMENT_VARIABLE, StorageConfig
@@ -26,7 +26,9 @@ config_app = typer.Typer(help="Look at configuration files.", no_args_is_help=Tr
 app.add_typer(config_app, name="config")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The job's YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]…", help="Values that replace the file's.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]…", help="Values that replace the file's.")
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An artifact's name or id.")]
 StorageOption = Annotated[
     Path | None, typer.Option("--storage", help=f"Storage root; default ${ENVIRONMENT_VARIABLE} or ./raysmith_data.")
@@ -46,7 +48,11 @@ def run(
     job = load_job(config, overrides or [])
     from jobs.run import run as run_job
 
-    run_job(job, keep_serving=keep_serving, fresh=fresh)
+    try:
+        run_job(job, keep_serving=keep_serving, fresh=fresh)
+    except KeyboardInterrupt:
+        errors.print("\nStopped. Run the same command to go on from the last checkpoint.")
+        raise
 
 
 @app.command()
@@ -84,13 +90,24 @@ def chat(
     chat_with(_root(storage) / "runs" / name)
 
 
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose endpoint is up.")],
+    storage: StorageOption = None,
+) -> None:
+    """Print the API key of a run that is being served, for `curl` and other clients."""
+    from jobs.endpoint import require_endpoint
+
+    print(require_endpoint(_root(storage) / "runs" / name)["api_key"])
+
+
 @app.command("ls")
 def list_artifacts(storage: StorageOption = None) -> None:
     """List the published artifacts."""
     from cluster.artifacts import ArtifactStore
     from jobs.lineage import list_table
 
-    console.print(list_table(ArtifactStore(_root(storage))))
+    _show(list_table(ArtifactStore(_root(storage))))
 
 
 @app.command()
@@ -100,7 +117,7 @@ def trace(name: Name, storage: StorageOption = None) -> None:
     from jobs.lineage import trace_tree
 
     store = ArtifactStore(_root(storage))
-    console.print(trace_tree(store, store.get(name)))
+    _show(trace_tree(store, store.get(name)))
 
 
 @app.command()
@@ -110,7 +127,7 @@ def diff(a: Name, b: Name, storage: StorageOption = None) -> None:
     from jobs.lineage import diff_table
 
     store = ArtifactStore(_root(storage))
-    console.print(diff_table(store.get(a), store.get(b)))
+    _show(diff_table(store.get(a), store.get(b)))
 
 
 @app.command()
@@ -139,17 +156,20 @@ def expand(config: ConfigFile, overrides: Overrides = None) -> None:
 @config_app.command()
 def compare(a: ConfigFile, b: ConfigFile) -> None:
     """Print the keys in which two configurations differ, with all defaults filled in."""
+    from rich.markup import escape
     from rich.table import Table
 
     from cluster.config import leaf_items
     from jobs.config import load_job
 
     one, two = (dict(leaf_items(load_job(path, []).resolved())) for path in (a, b))
-    table = Table("key", str(a), str(b), box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for column in ("key", str(a), str(b)):
+        table.add_column(column, overflow="fold")
     for key in sorted(one.keys() | two.keys()):
         if one.get(key, "—") != two.get(key, "—"):
-            table.add_row(key, str(one.get(key, "—")), str(two.get(key, "—")))
-    console.print(table)
+            table.add_row(key, *(escape(str(values.get(key, "—"))) for values in (one, two)))
+    _show(table)
 
 
 @config_app.command()
@@ -164,12 +184,17 @@ def _root(storage: Path | None) -> Path:
     return (StorageConfig(root=storage) if storage else StorageConfig()).path()
 
 
-def _interrupt(signum: int, frame: object) -> None:
+def _show(what: RenderableType) -> None:
+    # Folded to the terminal's width; whole lines where another program reads.
+    Console(highlight=False, width=None if console.is_terminal else 1000).print(what)
+
+
+def _interrupt(_signum: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> None:
-    """Entry point of `raysmith` and of `python -m jobs`."""
+    """Entry point of `raysmith` and of `python -m jobs`; typer ends it with 130 on Ctrl-C."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
@@ -177,9 +202,3 @@ def main() -> None:
         errors.print(f"[bold red]{type(error).__name__}[/]", end=": ")
         errors.print(str(error), markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        errors.print("\nStopped. Run the same command to go on from the last checkpoint.")
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)

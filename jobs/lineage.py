@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from cluster.artifacts import ArtifactStore, Manifest, compare_manifests
+from cluster.artifacts import ArtifactStore, FileRecord, Manifest, compare_manifests
 from jobs.words import size
 
 
@@ -21,17 +22,27 @@ def ancestors(store: ArtifactStore, manifest: Manifest) -> list[Manifest]:
     return list(found.values())
 
 
-def trace_tree(store: ArtifactStore, manifest: Manifest, role: str = "") -> Tree:
-    """The tree from an artifact back to its data and base model."""
-    tree = Tree(_label(manifest, role), highlight=False)
-    for parent_role, parent_id in manifest.parents.items():
-        tree.add(trace_tree(store, store.get(parent_id), parent_role))
-    if manifest.source:
-        tree.add("[dim]from " + ", ".join(f"{key} {value}" for key, value in manifest.source.items()) + "[/]")
-    return tree
+def trace_tree(store: ArtifactStore, manifest: Manifest) -> Tree:
+    """The tree from an artifact back to its data and base model; what was shown above is not unfolded again."""
+    shown: set[str] = set()
+
+    def grow(node: Tree, manifest: Manifest) -> Tree:
+        if manifest.id in shown:
+            node.add("[dim]as above[/]")
+            return node
+        shown.add(manifest.id)
+        for role, parent_id in manifest.parents.items():
+            parent = store.get(parent_id)
+            grow(node.add(_label(parent, role)), parent)
+        if manifest.source:
+            origin = ", ".join(f"{key} {value}" for key, value in manifest.source.items())
+            node.add(f"[dim]from {escape(origin)}[/]")
+        return node
+
+    return grow(Tree(_label(manifest), highlight=False), manifest)
 
 
-def _label(manifest: Manifest, role: str) -> str:
+def _label(manifest: Manifest, role: str = "") -> str:
     prefix = f"{role}: " if role else ""
     figures = ", ".join(f"{key} {value:.4g}" for key, value in manifest.metrics.items())
     detail = f"sha256 {manifest.content[:16]}…, {size(manifest.size_bytes)}, {manifest.created}"
@@ -40,23 +51,29 @@ def _label(manifest: Manifest, role: str) -> str:
 
 def list_table(store: ArtifactStore) -> Table:
     """All names: what each means, its size, when and from what it was made."""
-    table = Table("name", "kind", "id", "size", "created", "made from", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for column in ("name", "id", "size", "created"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("made from")  # in a narrow terminal this one gives way
     for name, artifact_id in store.names().items():
         manifest = store.get(artifact_id)
-        table.add_row(
-            name, manifest.kind, manifest.id, size(manifest.size_bytes), manifest.created,
-            ", ".join(manifest.parents.values()) or ", ".join(manifest.source.values()),
-        )  # fmt: skip
+        made_from = ", ".join(manifest.parents.values()) or ", ".join(manifest.source.values())
+        when = manifest.created[:16].replace("T", " ")
+        table.add_row(name, manifest.id, size(manifest.size_bytes), when, escape(made_from))
     return table
 
 
 def diff_table(a: Manifest, b: Manifest) -> Table:
     """What differs between two artifacts."""
-    table = Table("what", f"{a.name} ({a.id})", f"{b.name} ({b.id})", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for column in ("what", f"{a.name} ({a.id})", f"{b.name} ({b.id})"):
+        table.add_column(column, overflow="fold")
     for key, (one, two) in compare_manifests(a, b).items():
         table.add_row(key, _short(one), _short(two))
     return table
 
 
 def _short(value: object) -> str:
-    return "—" if value is None else str(value)
+    if isinstance(value, FileRecord):
+        return f"sha256 {value.sha256[:16]}…, {size(value.size_bytes)}"
+    return "—" if value is None else escape(str(value))

@@ -24,6 +24,7 @@ from trainers.models import locate, read_shape
 # English text under a vocabulary of 32k to 130k; the turn markers of a chat template.
 _CHARS_PER_TOKEN = 4.0
 _TOKENS_PER_TURN = 6
+_TOKENS_PER_CONVERSATION = 24  # a default system prompt, which many templates add
 
 
 class DataEstimate(BaseModel):
@@ -47,7 +48,7 @@ def estimate_data(job: JobConfig) -> DataEstimate | None:
         raise DataError("A data file is missing.", field="data.heldout", got=job.data.heldout, expected="a JSONL file")
     lengths, trained = [], 0
     for _, messages in read_conversations(job.data.train):
-        lengths.append(_tokens(messages))
+        lengths.append(_tokens(messages) + _TOKENS_PER_CONVERSATION)
         trained += _tokens([turn for turn in messages if turn["role"] == "assistant"])
     kept = [length for length in lengths if length <= job.data.max_length] or [job.data.max_length]
     return DataEstimate(

@@ -34,7 +34,7 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
     with directory.attempt(job.resolved()) as attempt:
         title(f"{job.name}: {' → '.join(stages(job))}")
         fact("run directory", str(directory.path))
-        with connected(job.cluster) as capacity:
+        with connected(job.cluster, keep_logs=attempt / "logs") as capacity:
             require_fits(job.cluster, capacity)
             context = Context(job, root, directory, attempt, capacity, fresh, plan_report(job))
             with recorded(context):

@@ -97,16 +97,16 @@ def _where(context: Context, served: Served | None) -> None:
     fact("time", duration(sum(stage.get("seconds", 0) for stage in context.report["stages"].values())))
     if served is None:
         return
-    console.print(f"\n  While the endpoint is up (key in {context.run.path / 'endpoint.json'}):", markup=False)
+    console.print("\n  While the endpoint is up, in another terminal:", markup=False)
     console.print(f"    raysmith chat {context.job.name}", markup=False)
-    console.print(f"    {curl_line(served)}", markup=False)
+    console.print(f"    {curl_line(context.job.name, served)}", markup=False)
 
 
-def curl_line(served: Served) -> str:
-    """A shell line that asks the endpoint."""
+def curl_line(run_name: str, served: Served) -> str:
+    """A shell line that asks the endpoint; the key stays out of it, for terminals and logs are read by others."""
     body = f'{{"model": "{served.endpoint.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     return (
-        f"curl {served.endpoint.url}/chat/completions -H 'Authorization: Bearer {served.api_key}' "
+        f'curl {served.endpoint.url}/chat/completions -H "Authorization: Bearer $(raysmith key {run_name})" '
         f"-H 'Content-Type: application/json' -d '{body}'"
     )
 

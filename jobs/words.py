@@ -5,21 +5,16 @@ from __future__ import annotations
 from trainers.config import TrainConfig
 
 
-def batch_words(config: TrainConfig, workers: int, data_tokens: float | None, num_samples: int | None) -> str:
+def batch_words(config: TrainConfig, workers: int, data_tokens: float, num_samples: float) -> str:
     """The batch arithmetic: workers × sequences × accumulation, and what all steps see."""
     batch = config.batch
     per_step = config.sequences_per_step(workers)
-    words = (
+    mean = data_tokens / num_samples
+    return (
         f"{_count(workers, 'worker')} × {_count(batch.sequences, 'sequence')} × {batch.accumulation} accumulation "
-        f"= {_count(per_step, 'sequence')} a step, {_count(config.steps, 'step')} = {per_step * config.steps:,} sequences"
+        f"= {_count(per_step, 'sequence')} = {mean * per_step:,.0f} tokens a step, {_count(config.steps, 'step')} "
+        f"= {mean * per_step * config.steps / 1e6:.3g}M tokens, {per_step * config.steps / num_samples:.2g} epochs"
     )
-    if data_tokens and num_samples:
-        mean = data_tokens / num_samples
-        words += (
-            f" of {mean:.0f} tokens on average = {mean * per_step:,.0f} tokens a step and "
-            f"{mean * per_step * config.steps / 1e6:.3g}M in all, {per_step * config.steps / num_samples:.2g} epochs"
-        )
-    return words
 
 
 def size(num_bytes: float) -> str:

@@ -26,11 +26,12 @@ class QuantizeConfig(Config):
 
 
 class Quantized(NamedTuple):
-    """What a quantizer made."""
+    """A quantized file that was written."""
 
     path: Path
     size_bytes: int
     bits_per_weight: float
+    """Of the tensors alone, scales included."""
     tensor_types: dict[str, int]
     """Number of tensors of each type."""
 

@@ -1,4 +1,4 @@
-"""A tiny model that tests train and serve: random weights, a real BPE tokenizer trained on the spot, a chat template."""
+"""A tiny model that tests train and serve: random weights, a BPE tokenizer trained on the spot, a chat template."""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ def merge(progress: ProgressFile, base: Path, adapter: Path, folder: Path) -> No
     from transformers import AutoConfig
 
     dtype = AutoConfig.from_pretrained(str(base)).dtype or torch.float32
+    progress.write(0, 2, "adding")
     adapted = PeftModel.from_pretrained(load_model(base, torch.float32), str(adapter))
     merged = adapted.merge_and_unload(safe_merge=True)
+    progress.write(1, 2, "writing")
     merged.to(dtype).save_pretrained(folder)
     load_tokenizer(base).save_pretrained(folder)

@@ -11,6 +11,8 @@ from cluster.config import Config, FromFolder, PluginConfig
 from cluster.errors import ConfigError
 
 Dtype = Literal["bfloat16", "float32"]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+ArtifactName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 
 
 class ModelConfig(Config):
@@ -22,7 +24,7 @@ class ModelConfig(Config):
     """A folder with `config.json`, safetensors and tokenizer, or a GGUF file."""
     artifact: str | None = None
     """A model that an earlier run published (`raysmith ls`)."""
-    name: str = "base-model"
+    name: ArtifactName = "base-model"
     """The name under which the base model is published."""
 
     @model_validator(mode="after")
@@ -43,7 +45,7 @@ class DataConfig(Config):
     """JSONL, one conversation a line: `{"messages": [{"role": "user", "content": "…"}, …]}`."""
     heldout: Path
     """JSONL of the same form, never trained on."""
-    name: str = "dataset"
+    name: ArtifactName = "dataset"
     """The name under which the data is published."""
     max_length: PositiveInt = 1024
     """Tokens a conversation may have; longer ones are left out, and counted in the report."""
@@ -54,7 +56,7 @@ class LoraConfig(Config):
 
     rank: PositiveInt = 16
     """Rank r of the update B·A."""
-    alpha: PositiveFloat = 32.0
+    alpha: PositiveInt = 32
     """The update is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the adapter's input."""
@@ -108,7 +110,7 @@ class TrainConfig(Config):
     """Steps in which the learning rate rises linearly from zero."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay of AdamW (Loshchilov & Hutter 2017, arXiv 1711.05101)."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """AdamW's decay rates of the two moments."""
     clip: PositiveFloat = 1.0
     """Gradients are scaled down to this global norm."""
@@ -140,8 +142,8 @@ class HandoffConfig(Config):
 
     sequences: PositiveInt = 8
     """Held-out conversations that both holders score."""
-    min_adapter_kl: PositiveFloat = 0.01
-    """Nats a token by which the adapter must at least move the base model."""
+    min_adapter_change: PositiveFloat = 0.01
+    """Mean |Δ log p|, nats a token, by which the adapter must at least move the base model."""
     max_merge_kl: PositiveFloat = 0.01
     """Nats a token that merging (rounding to the model's dtype) may cost."""
     min_merge_agreement: float = Field(default=0.95, gt=0, le=1)

@@ -34,15 +34,24 @@ class LossModule(torch.nn.Module):
         return self._objective.loss(self.model, batch)
 
 
-def settings(config: TrainConfig, workers: int) -> dict[str, Any]:
-    """The DeepSpeed configuration of a training stage."""
+def settings(config: TrainConfig, workers: int, num_trained: int) -> dict[str, Any]:
+    """The DeepSpeed configuration of a training stage.
+
+    Args:
+        num_trained: trained parameters; a reduction bucket need not be larger than they are.
+    """
+    bucket = min(num_trained, 500_000_000)
     return {
         "train_micro_batch_size_per_gpu": config.batch.sequences,
         "gradient_accumulation_steps": config.batch.accumulation,
         "train_batch_size": config.sequences_per_step(workers),
         "gradient_clipping": config.clip,
         "bf16": {"enabled": config.dtype == "bfloat16"},
-        "zero_optimization": {"stage": config.deepspeed.stage},
+        "zero_optimization": {
+            "stage": config.deepspeed.stage,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+        },
         # The fused CPU Adam is compiled at the first run and wins nothing at a few million trained parameters.
         "optimizer": {
             "type": "AdamW",
@@ -61,8 +70,12 @@ def settings(config: TrainConfig, workers: int) -> dict[str, Any]:
 def initialize(module: LossModule, config: TrainConfig, workers: int) -> DeepSpeedEngine:
     """Wrap a module for sharded training; the process group of Ray Train must be up."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    num_trained = sum(parameter.numel() for parameter in trainable)
     engine, *_ = deepspeed.initialize(
-        model=module, model_parameters=trainable, config=settings(config, workers), dist_init_required=False
+        model=module,
+        model_parameters=trainable,
+        config=settings(config, workers, num_trained),
+        dist_init_required=False,
     )
     return engine
 

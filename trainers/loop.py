@@ -21,7 +21,9 @@ from trainers.data.sampler import global_batch, micro_batches
 from trainers.data.tokens import TokenFile
 
 if TYPE_CHECKING:
+    import numpy as np
     from deepspeed import DeepSpeedEngine
+    from numpy.typing import NDArray
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -41,6 +43,8 @@ class Job(NamedTuple):
     metrics_file: Path
     tensorboard: Path
     progress: ProgressFile
+    attempt: str
+    """Which start of the driver this is; each step's metrics say in which it was trained."""
 
 
 def worker(arguments: dict[str, Any]) -> None:
@@ -80,7 +84,8 @@ def worker(arguments: dict[str, Any]) -> None:
             engine.step()
         torch.distributed.all_reduce(nats)
         if log is not None:
-            log.step(step, nats.item() / terms, terms, indices, tokens, engine, time.perf_counter() - began)
+            batch_of_step = _Batch(indices, tokens.lengths[indices])
+            log.step(step, nats.item() / terms, terms, engine, batch_of_step, time.perf_counter() - began)
         if (step + 1) % config.checkpoint.every_steps == 0 or step + 1 == config.steps:
             with tempfile.TemporaryDirectory() as folder:
                 checkpoint = save(engine, Path(folder), step + 1)
@@ -136,6 +141,11 @@ def _resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+class _Batch(NamedTuple):
+    indices: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
 class _Log:
     """Metrics of rank 0: JSONL, TensorBoard and the progress file."""
 
@@ -150,12 +160,11 @@ class _Log:
         self._tensorboard = SummaryWriter(str(job.tensorboard), purge_step=first_step + 1)
         job.progress.write(first_step, job.config.steps, f"resumed at step {first_step}" if first_step else "")
 
-    def step(
-        self, step: int, loss: float, terms: int, indices: Any, tokens: TokenFile, engine: DeepSpeedEngine, seconds: float
-    ) -> None:
-        num_tokens = int(tokens.lengths[indices].sum())
+    def step(self, step: int, loss: float, terms: int, engine: DeepSpeedEngine, batch: _Batch, seconds: float) -> None:
+        num_tokens = int(batch.lengths.sum())
         record = {
             "step": step + 1,
+            "attempt": self._job.attempt,
             "loss": loss,
             "learning_rate": engine.optimizer.param_groups[0]["lr"],
             "grad_norm": float(engine.get_global_grad_norm() or 0.0),
@@ -163,7 +172,7 @@ class _Log:
             "trained_tokens": terms,
             "seconds": seconds,
             "tokens_per_s": num_tokens / seconds,
-            "samples": [int(index) for index in indices],
+            "samples": batch.indices.tolist(),
             "time": time.time(),
         }
         self._file.write(json.dumps(record) + "\n")
@@ -171,4 +180,5 @@ class _Log:
         for key in ("loss", "learning_rate", "grad_norm", "tokens_per_s"):
             self._tensorboard.add_scalar(f"train/{key}", record[key], step + 1)
         self._tensorboard.flush()
-        self._job.progress.write(step + 1, self._job.config.steps, f"loss {loss:.3f}, {num_tokens / seconds:.0f} tokens/s")
+        text = f"loss {loss:.3f}, {num_tokens / seconds:.0f} tokens/s"
+        self._job.progress.write(step + 1, self._job.config.steps, text)

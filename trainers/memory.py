@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from trainers.config import LoraConfig, TrainConfig
 
 # Resident size of a worker that has imported torch, transformers, peft and DeepSpeed and holds no model yet.
-RUNTIME_BYTES = 520_000_000
+RUNTIME_BYTES = 690_000_000
 
 
 class Shape(NamedTuple):

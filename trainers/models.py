@@ -121,6 +121,8 @@ def convert(source: ModelSource, folder: Path, dtype: Dtype) -> None:
         arguments["gguf_file"] = source.path.name
     tokenizer = AutoTokenizer.from_pretrained(location, **arguments)
     if source.is_gguf:
+        _restore_pre_tokenizer(tokenizer, source.path)
+    if source.is_gguf:
         arguments["quantization_config"] = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype), **arguments)
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
@@ -132,6 +134,25 @@ def convert(source: ModelSource, folder: Path, dtype: Dtype) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def _restore_pre_tokenizer(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    # transformers builds every GGUF's BPE with GPT-2's pre-tokenizer; SmolLM's also splits digits, and without that
+    # "30%" gets other ids than the model was trained on.
+    from gguf import GGUFReader
+    from tokenizers import pre_tokenizers
+
+    field = GGUFReader(path).fields.get("tokenizer.ggml.pre")
+    name = field.contents() if field else "default"
+    if name == "smollm":
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    elif name not in ("default", "gpt-2"):
+        raise ModelError(
+            "The GGUF file's tokenizer cannot be rebuilt exactly.", field="tokenizer.ggml.pre", got=name,
+            expected="smollm or gpt-2", fix="use the model's original folder with tokenizer.json: model.path",
+        )  # fmt: skip
+
+
 def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Load a safetensors folder on the CPU, in evaluation mode."""
     from transformers import AutoModelForCausalLM
@@ -139,7 +160,8 @@ def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -40,6 +40,6 @@ def prove_merge(
     progress.write(2, 3, "merged")
     of_merged = TransformersHolder(load_model(merged, torch.float32)).score(sequences, TOP_K)
     different, same = compare(of_base, of_adapter), compare(of_adapter, of_merged)
-    require_different("base_to_adapter", different, config.min_adapter_kl)
+    require_different("base_to_adapter", different, config.min_adapter_change)
     require_same("adapter_to_merged", same, Bar(config.max_merge_kl, config.min_merge_agreement))
     return {"base_to_adapter": different, "adapter_to_merged": same}

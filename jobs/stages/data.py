@@ -37,7 +37,9 @@ def prepare(context: Context, base: Manifest, config: DataConfig) -> Manifest:
         return Made({}, source={"train": config.train.name, "heldout": config.heldout.name})
 
     hashes = [file_digest(config.train), file_digest(config.heldout)]
-    raw = context.make("dataset", VERSION, {}, {}, copy, publish_as=config.name, kind="dataset", outside=hashes).artifact
+    raw = context.make(
+        "dataset", VERSION, {}, {}, copy, publish_as=config.name, kind="dataset", outside=hashes
+    ).artifact
 
     def tokenize(folder: Path) -> Made:
         report = context.remote(

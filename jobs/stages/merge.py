@@ -12,7 +12,7 @@ from jobs.stages.data import HELDOUT
 from trainers.adapters import merge as merge_adapter
 from trainers.proof import prove_merge
 
-VERSION = 1
+VERSION = 2
 
 
 def merge(context: Context, base: Manifest, adapter: Manifest, tokens: Manifest) -> Manifest:

@@ -11,7 +11,7 @@ from jobs.context import Context, Made
 from trainers.config import Dtype
 from trainers.models import ModelSource, convert, locate
 
-VERSION = 1
+VERSION = 2
 
 
 def obtain(context: Context) -> Manifest:

@@ -41,7 +41,8 @@ def quantize(
         publish_as=f"{context.job.name}-quantized", kind="gguf",
     )  # fmt: skip
     report = outcome.report
-    fact("size", f"{size(model.size_bytes)} → {size(report['size_bytes'])}, {report['bits_per_weight']:.2f} bits a weight")
+    bits = f"{report['bits_per_weight']:.2f} bits a weight"
+    fact("size", f"{size(model.size_bytes)} → {size(report['size_bytes'])}, {bits}")
     fact("merged to quantized", describe(Agreement(**report["handoff"]["merged_to_quantized"])))
     return outcome.artifact
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cluster.artifacts import Manifest
-from cluster.storage import read_json, write_json
 from jobs.console import fact, title
 from jobs.context import Context
+from jobs.endpoint import announce, withdraw
 from jobs.lineage import ancestors
 from jobs.stages.quantize import FILE_NAME
 from serving.config import ServeConfig
@@ -34,17 +32,16 @@ def serving(context: Context, model: Manifest, config: ServeConfig) -> Iterator[
     title("Serve")
     api_key = secrets.token_urlsafe(32)
     source = ModelSource(model.id, [item.id for item in ancestors(context.store, model)])
-    file = endpoint_file(context.run.path)
     endpoint = deploy(config, context.files(model) / FILE_NAME, context.job.name, source, api_key)
     fact("endpoint", f"{endpoint.url}  (answers after {endpoint.startup_s:.1f} s)")
     try:
         context.report["stages"]["serve"] = {
             "url": endpoint.url, "model": endpoint.model, "artifact": model.id, "startup_s": endpoint.startup_s,
         }  # fmt: skip
-        write_json(file, {"url": endpoint.url, "model": endpoint.model, "api_key": api_key, "pid": os.getpid()}, mode=0o600)
+        announce(context.run.path, endpoint.url, endpoint.model, api_key)
         yield Served(endpoint, api_key)
     finally:
-        file.unlink(missing_ok=True)
+        withdraw(context.run.path)
         shutdown()
 
 
@@ -76,15 +73,3 @@ def ask(context: Context, served: Served, config: EvaluateConfig) -> None:
     report = context.report["stages"]["serve"]
     report |= {"answers": answers, "tokens_per_s": tokens / seconds if seconds else None}
     context.save_report()
-
-
-def endpoint_file(run_folder: Path) -> Path:
-    """Where a run that serves writes its endpoint's address and key; it is there only while the endpoint is."""
-    return run_folder / "endpoint.json"
-
-
-def read_endpoint(run_folder: Path) -> dict[str, Any] | None:
-    """Address and key of the endpoint of a run, or None when it serves none."""
-    found: dict[str, Any] | None = read_json(endpoint_file(run_folder))
-    return found
-

@@ -43,6 +43,7 @@ def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfi
             metrics_file=context.run.metrics_file,
             tensorboard=context.run.path / "tensorboard",
             progress=progress,
+            attempt=context.attempt.name,
         )
         with bar("train", progress):
             result = launch(job, context.job.cluster, folder, name)
@@ -65,6 +66,7 @@ def _summary(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     last = metrics[-min(5, len(metrics)) :]
     return {
         "steps": metrics[-1]["step"],
+        "attempts": sorted({record["attempt"] for record in metrics}),
         "first_loss": metrics[0]["loss"],
         "final_loss": sum(record["loss"] for record in last) / len(last),
         "tokens": sum(record["tokens"] for record in metrics),

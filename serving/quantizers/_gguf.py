@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.errors import ModelError
 from serving.quantizers import _ggml
 from serving.quantizers._checkpoint import Checkpoint
 from serving.quantizers._recipes import ModelShape, tensor_type
@@ -61,7 +62,8 @@ def plan_tensors(checkpoint: Checkpoint, recipe: str) -> list[PlannedTensor]:
         )
     for source, shape in checkpoint.shapes.items():
         name = names.get_name(source, try_suffixes=(".weight", ".bias"))
-        assert name is not None, source  # the supported architectures are all in gguf's map
+        if name is None:
+            raise ModelError("A tensor has no name in GGUF.", field=source, expected="a tensor that llama.cpp knows")
         plan.append(PlannedTensor(name, source, tensor_type(recipe, name, shape, model), shape))
     return plan
 

@@ -11,12 +11,12 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cluster.config import PluginConfig
 from cluster.errors import ModelError, ResourceError
+from serving.quantize import Quantized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,18 +48,6 @@ class Config(PluginConfig):
     ] = "Q4_K_M"
     """llama.cpp's name for the mix of tensor types. The digit is the bits of most weights; M and L spend more than S on
     the tensors that need it."""
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """A GGUF file that was written."""
-
-    path: Path
-    size_bytes: int
-    bits_per_weight: float
-    """Of the tensors alone, scales included."""
-    tensor_types: dict[str, int]
-    """GGUF type name → number of tensors."""
 
 
 def quantize(

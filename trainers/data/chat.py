@@ -7,6 +7,7 @@ turn trained never stops.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ def read_conversations(path: Path) -> Iterator[tuple[int, Messages]]:
             raise DataError("A line is far too long for one conversation.", field=where, expected="under 10 MB")
         try:
             record = json.loads(line)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 "A line is not JSON.", field=where, got=repr(line[:60]), expected='{"messages": […]}', fix=str(error)
             ) from None
@@ -67,7 +68,8 @@ def read_conversations(path: Path) -> Iterator[tuple[int, Messages]]:
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as stream:
-            yield from stream
+            while line := stream.readline(_MAX_LINE_BYTES + 1):
+                yield line
     except OSError as error:
         raise DataError(
             "The data file cannot be read.", field="data", got=f"{path} ({error.strerror})",
@@ -84,6 +86,11 @@ def _messages(record: Any, where: str) -> Messages:
             raise DataError(
                 "A message is not of the right form.", field=where, got=repr(turn)[:80],
                 expected=f'{{"role": one of {", ".join(_ROLES)}, "content": text}}',
+            )  # fmt: skip
+        if re.search("[\ud800-\udfff]", turn["content"]):
+            raise DataError(
+                "A message's text is not Unicode.", field=where, got="half of a surrogate pair, such as \\ud83d",
+                expected="whole characters", fix="the text was cut inside an emoji: remove the half that is left",
             )  # fmt: skip
     if not any(turn["role"] == "assistant" and turn["content"].strip() for turn in messages):
         raise DataError(
@@ -158,9 +165,7 @@ def check(tokenizer: PreTrainedTokenizerBase, messages: Messages, rendered: Rend
             )  # fmt: skip
 
 
-def render_file(
-    tokenizer: PreTrainedTokenizerBase, path: Path, max_length: int
-) -> tuple[list[Rendered], Counts]:
+def render_file(tokenizer: PreTrainedTokenizerBase, path: Path, max_length: int) -> tuple[list[Rendered], Counts]:
     """Read, render and check a whole file.
 
     Raises:

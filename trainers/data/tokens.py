@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cluster.errors import DataError
@@ -33,11 +34,14 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         try:
             self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
+            self._table.validate(full=True)  # a row that points outside the file would end the process
+            columns = self._table.schema.names
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError("The token file cannot be read.", field=str(path), got=str(error)) from None
         if self._table.schema != _SCHEMA:
-            raise DataError("The token file has other columns.", field=str(path), got=self._table.schema.names)
-        self.lengths: NDArray[np.int64] = np.array([len(row) for row in self._table["input_ids"]], dtype=np.int64)
+            raise DataError("The token file has other columns.", field=str(path), got=columns)
+        lengths = pc.list_value_length(self._table["input_ids"])
+        self.lengths: NDArray[np.int64] = lengths.to_numpy().astype(np.int64)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)

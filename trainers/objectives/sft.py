@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trainers.data.chat import Rendered
 
 Batch = dict[str, "torch.Tensor"]
+_MULTIPLE = 32
+_IGNORED = -100
 
 
 class Config(PluginConfig):
@@ -31,7 +33,7 @@ def collate(examples: list[Rendered], pad_id: int) -> Batch:
     """Pad on the right: `input_ids`, `attention_mask` and `trained`, each [sequences, length]."""
     import torch
 
-    length = max(len(example.input_ids) for example in examples)
+    length = _rounded(max(len(example.input_ids) for example in examples))
 
     def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
         return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
@@ -50,11 +52,19 @@ def weight(example: Rendered) -> int:
 
 def loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Summed cross-entropy in nats, a float32 scalar."""
-    from torch.nn.functional import cross_entropy
+    from torch.nn.functional import cross_entropy, pad
 
     hidden = model.get_decoder()(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
     ).last_hidden_state  # [sequences, length, hidden]
-    predicts = batch["trained"][:, 1:]
-    logits = model.get_output_embeddings()(hidden[:, :-1][predicts])  # [trained tokens, vocabulary]
-    return cross_entropy(logits.float(), batch["input_ids"][:, 1:][predicts], reduction="sum")
+    places = batch["trained"][:, 1:].flatten().nonzero()[:, 0]  # [trained tokens], into [sequences × (length - 1)]
+    targets = batch["input_ids"][:, 1:].flatten()[places]
+    filling = _rounded(len(places)) - len(places)
+    places, targets = pad(places, (0, filling)), pad(targets, (0, filling), value=_IGNORED)
+    logits = model.get_output_embeddings()(hidden[:, :-1].flatten(0, 1)[places])  # [trained tokens, vocabulary]
+    return cross_entropy(logits.float(), targets, reduction="sum", ignore_index=_IGNORED)
+
+
+def _rounded(length: int) -> int:
+    # Every new shape makes oneDNN compile and keep another kernel: few shapes cost less time and memory.
+    return -(-length // _MULTIPLE) * _MULTIPLE

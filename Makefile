@@ -1,0 +1,31 @@
+# demo   the environment from the lock, then the quickstart (embedded Ray, CPU)
+# test   the environment, then the test suite
+# check  lint, formatting, types, import layers
+# lock   resolve the dependencies of pyproject.toml again (needs uv)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Named after what it was made from: another lock, pyproject.toml or Python makes another environment.
+STAMP := $(VENV)/.made-$(shell cat requirements.lock pyproject.toml | cat - .ci/environment | sha256sum | cut -c1-16)
+
+.PHONY: demo test check lock environment
+demo: environment
+	$(BIN)/raysmith run configs/quickstart.yaml
+
+test: environment
+	$(BIN)/pytest $(ARGS)
+
+check: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+environment: $(STAMP)
+
+$(STAMP):
+	bash .ci/environment $(PYTHON) $(VENV)
+	touch $@
+
+lock:
+	bash .ci/lock

@@ -1,0 +1,121 @@
+"""Configuration files: inheritance, overrides, and the shipped files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from cluster.config_file import apply_overrides, read_tree
+from jobs.config import JobConfig, load_job
+from tests.conftest import REPOSITORY
+from tests.job_file import JOB, load, refusal
+
+SHIPPED = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+HEAVY = {"torch", "ray", "transformers", "deepspeed", "peft", "vllm", "xllamacpp", "datasets"}
+
+
+@pytest.fixture(autouse=True)
+def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # files are named relative to it in messages
+
+
+def test_defaults_are_deltas_merged_key_by_key() -> None:
+    Path("base.yaml").write_text(JOB)
+    Path("long.yaml").write_text("train: {steps: 1000, warmup_steps: 10}\n")
+    job = load("defaults: [base.yaml, long.yaml]\ntrain: {warmup_steps: 20}\n")
+    assert job.train is not None
+    assert (job.train.learning_rate, job.train.steps, job.train.warmup_steps) == (1e-3, 1000, 20)
+    assert load("defaults: base.yaml\ntrain: null\n").train is None
+
+
+def test_an_inherited_key_is_reported_where_it_was_written() -> None:
+    Path("base.yaml").write_text(JOB + "  learnig_rate: 1\n")
+    assert refusal("defaults: base.yaml\nname: child\n").field == "train.learnig_rate (base.yaml:10)"
+
+
+def test_a_circle_of_defaults_is_refused() -> None:
+    Path("other.yaml").write_text("defaults: job.yaml\n")
+    assert "inherits from itself" in refusal("defaults: other.yaml\n").message
+    error = refusal("defaults: nowhere.yaml\n")
+    assert (error.field, "nowhere.yaml" in str(error.got)) == ("defaults", True)
+    assert refusal("defaults: {a: 1}\n").field == "defaults"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-4", 3e-4), ("1e5", 1e5), ("+.5E-2", 5e-3), ("'3e-4'", "3e-4"), ('"1e5"', "1e5"), ("007x", "007x"),
+        ("a=b", "a=b"), ("true", True), ("", None), ("null", None), ("[1e-1, x]", [0.1, "x"]), ("{b: 2e0}", {"b": 2.0}),
+    ],
+)  # fmt: skip
+def test_an_override_is_read_as_yaml_with_scientific_numbers(text: str, value: Any) -> None:
+    Path("job.yaml").write_text(f"in_file: {text}\n")
+    tree = apply_overrides(read_tree(Path("job.yaml")), [f"on.line={text}"]).tree
+    assert tree == {"in_file": value, "on": {"line": value}}
+    assert type(tree["on"]["line"]) is type(value)
+
+
+@pytest.mark.parametrize("assignment", ["=3", "train.steps", "train..steps=3", ".=3", "train.=3"])
+def test_an_override_that_is_no_assignment_is_refused(assignment: str) -> None:
+    error = refusal(JOB, assignment)
+    assert (error.field, error.got) == ("command line", assignment)
+    assert refusal(JOB, "train.steps=[1").got == "[1"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_shipped_file_loads_and_its_resolved_form_loads_to_the_same(path: Path) -> None:
+    job = load_job(path, [])
+    assert load(yaml.safe_dump(job.resolved(), sort_keys=False)) == job
+
+
+def test_files_are_shipped() -> None:
+    assert REPOSITORY / "configs" / "quickstart.yaml" in SHIPPED
+
+
+def test_a_configuration_cannot_be_changed_after_loading() -> None:
+    job = load(JOB)
+    with pytest.raises(ValidationError, match="frozen"):
+        job.name = "other"  # type: ignore[misc]
+
+
+def test_schema_documents_every_field_and_has_no_dangling_reference() -> None:
+    schema = JobConfig.model_json_schema()
+    definitions = schema["$defs"]
+    undocumented, dangling, seen = [], [], 0
+
+    def walk(node: Any, path: str) -> None:
+        nonlocal seen
+        for key, value in node.get("properties", {}).items():
+            seen += 1
+            target = definitions.get(value.get("$ref", "").rsplit("/", 1)[-1], {})
+            if not (value.get("description") or target.get("description")):
+                undocumented.append(f"{path}.{key}")
+        if node.get("$ref", "").rsplit("/", 1)[-1] not in {"", *definitions}:
+            dangling.append(f"{path}: {node['$ref']}")
+        for key, value in node.items():
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, dict):
+                    walk(item, f"{path}.{key}")
+
+    walk(schema, "")
+    assert (undocumented, dangling) == ([], [])
+    assert seen > 50
+
+
+def test_loading_every_shipped_file_and_the_schema_imports_no_heavy_library() -> None:
+    code = (
+        "import json, sys; from pathlib import Path; from jobs.config import JobConfig, load_job\n"
+        "for path in sys.argv[1:]: load_job(Path(path), [])\n"
+        "JobConfig.model_json_schema(); print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, SHIPPED)], capture_output=True, text=True, check=True)
+    modules = set(json.loads(done.stdout))
+    assert "jobs.config" in modules
+    assert not HEAVY & modules

