@@ -5,8 +5,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# Named after what it was made from: another lock, pyproject.toml or Python makes another environment.
-STAMP := $(VENV)/.made-$(shell cat requirements.lock pyproject.toml | cat - .ci/environment | sha256sum | cut -c1-16)
+# Named after what the environment was made from: another lock or another Python makes another one.
+STAMP := $(VENV)/.made-$(shell (cat requirements.lock .ci/environment; $(PYTHON) --version) | sha256sum | cut -c1-16)
 
 .PHONY: demo test check lock environment
 demo: environment

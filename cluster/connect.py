@@ -68,27 +68,34 @@ def connected(config: ClusterConfig, keep_logs: Path | None = None) -> Iterator[
     """
     prepare_environment(embedded=config.address == "local")
     import ray
-    from ray.exceptions import AuthenticationError
 
     arguments, temporary = _arguments(config)
     try:
-        ray.init(**arguments)
+        _connect(config.address, arguments)
         resources = ray.cluster_resources()
         yield Capacity(
             cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), memory_bytes=int(resources.get("memory", 0))
         )
-    except (ConnectionError, AuthenticationError) as error:
-        raise ClusterError(
-            "The Ray cluster cannot be reached, or refuses the token.", field="cluster.address", got=config.address,
-            expected="local, auto, HOST:PORT or ray://HOST:PORT of a running head",
-            fix=f"start one with `ray start --head`, share its ~/.ray/auth_token, or use `local` ({error})",
-        ) from None  # fmt: skip
     finally:
         ray.shutdown()
         if temporary:
             if keep_logs is not None:
                 _copy_logs(temporary, keep_logs)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _connect(address: str, arguments: dict[str, Any]) -> None:
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    try:
+        ray.init(**arguments)
+    except (ConnectionError, AuthenticationError) as error:
+        raise ClusterError(
+            "The Ray cluster cannot be reached, or refuses the token.", field="cluster.address", got=address,
+            expected="local, auto, HOST:PORT or ray://HOST:PORT of a running head",
+            fix=f"start one with `ray start --head`, share its ~/.ray/auth_token, or use `local` ({error})",
+        ) from None  # fmt: skip
 
 
 def prepare_environment(*, embedded: bool) -> None:

@@ -68,7 +68,7 @@ def submit(job: JobConfig, address: str, *, follow: bool) -> int:
     try:
         ending = remote.follow(job_id, _show)
     except KeyboardInterrupt:
-        errors.print("\nNo longer followed; the job goes on. The lines to see its log or stop it stand at the top:")
+        errors.print("\nNo longer followed; the job goes on. To see its log again, or to stop it:")
         for verb in ("logs --follow", "stop"):
             errors.print(f"  {remote.command(verb, job_id)}", markup=False)
         return _INTERRUPTED

@@ -91,7 +91,10 @@ def _answers(stages: dict[str, Any]) -> None:
 
 def _where(context: Context, served: Served | None) -> None:
     fact("report", str(context.run.path / "report.html"))
-    fact("lineage", f"raysmith trace {context.job.name}-quantized")
+    stages = context.report["stages"]
+    last = next((stages[name]["artifact"] for name in ("quantize", "merge", "train", "model") if name in stages), None)
+    if last is not None:
+        fact("lineage", f"raysmith trace {context.store.get(last).name}")
     if context.job.train is not None:
         fact("curves", f"tensorboard --logdir {context.run.path / 'tensorboard'}")
     fact("time", duration(sum(stage.get("seconds", 0) for stage in context.report["stages"].values())))

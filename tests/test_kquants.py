@@ -268,7 +268,7 @@ def test_mix_of_types() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_llama_cpp_computes_what_transformers_computes(variant: str, make_model: MakeModel, tmp_path: Path) -> None:
-    folder = make_model(variant.split("_")[0], **VARIANTS[variant])
+    folder = make_model(variant.partition("_")[0], **VARIANTS[variant])
     quantize(folder, tmp_path / "model.gguf", Config(recipe="F16"))
     engine = LlamaCpp(tmp_path / "model.gguf")
     # 2e-5 was measured; a wrong rotary base, order of heads or norm epsilon gives thousands of times more.

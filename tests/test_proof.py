@@ -1,4 +1,4 @@
-"""The hand-off proofs of training, on real models: what must pass passes, and what silently fails elsewhere is caught."""
+"""The hand-off proofs of training, on real models: a true merge passes, and what fails silently elsewhere is caught."""
 
 from __future__ import annotations
 

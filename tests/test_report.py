@@ -184,7 +184,8 @@ def test_a_whole_run_shows_every_section(folder: Path, store: ArtifactStore) -> 
     for words in (
         "3.428 → 1.518", "−56%", "6.17 bits a weight", "140 tokens/s", "49.9 tokens/s", "took 9 min 04 s",
         "12 steps, 42,403 tokens, in attempts 001, 002",
-        "KL ≤ 0.15, top-1 ≥ 80%", "69.4%", "left out: lines 3, 17", "15 Q8_0", "(1 of 3)", "reused", "min_adapter_change",
+        "KL ≤ 0.15, top-1 ≥ 80%", "69.4%", "left out: lines 3, 17", "15 Q8_0", "(1 of 3)", "reused",
+        "min_adapter_change",
         "quantized, from the endpoint · first token after 0.17 s", "2.13.0+cpu",
     ):  # fmt: skip
         assert words in page.text, words

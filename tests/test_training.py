@@ -69,9 +69,9 @@ def test_two_sharded_workers_train_like_plain_pytorch(
     metrics = read_metrics(job.metrics_file)
     assert [record["loss"] for record in metrics] == pytest.approx(_plain_losses(tiny_model, tokens), rel=1e-5)
     assert len(result["memory"]) == 2
-    trained = load_model(tmp_path / "out", torch.float32)
-    changed = [(a - b).abs().max() for a, b in zip(trained.parameters(), load_model(tiny_model, torch.float32).parameters(), strict=True)]
-    assert min(changed) > 0
+    trained, base = (load_model(folder, torch.float32) for folder in (tmp_path / "out", tiny_model))
+    pairs = zip(trained.parameters(), base.parameters(), strict=True)
+    assert all(not torch.equal(one, other) for one, other in pairs)
 
 
 def _plain_losses(base: Path, tokens: Path) -> list[float]:
@@ -124,7 +124,8 @@ def test_the_memory_estimate_is_within_a_quarter_of_the_measured_peak() -> None:
     config = TrainConfig(steps=1, learning_rate=1e-3, adapter=LoraConfig(rank=8), batch=BatchConfig(sequences=8))
     planned = worker_memory(Shape.from_config(shape), config, workers=1, longest=256, trained_share=0.5)
     command = [sys.executable, "-c", MEASURE, json.dumps(shape)]
-    measured = int(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()[-1])
+    output = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    measured = int(output.split()[-1])  # DeepSpeed prints before it
     assert planned.total - RUNTIME_BYTES == pytest.approx(measured, rel=0.25)
 
 

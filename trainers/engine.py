@@ -71,6 +71,9 @@ def initialize(module: LossModule, config: TrainConfig, workers: int) -> DeepSpe
     """Wrap a module for sharded training; the process group of Ray Train must be up."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     num_trained = sum(parameter.numel() for parameter in trainable)
+    # On CPU DeepSpeed would compile a shared-memory all-reduce at the first start: most of a minute, a C++ compiler,
+    # and a lock on which every later start waits for ever if that build was killed. gloo does the same work.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     engine, *_ = deepspeed.initialize(
         model=module,
         model_parameters=trainable,

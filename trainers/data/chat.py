@@ -100,15 +100,28 @@ def _messages(record: Any, where: str) -> Messages:
     return [{"role": turn["role"], "content": turn["content"]} for turn in messages]
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Rendered:
+def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str = "messages") -> Rendered:
     """Tokens of a conversation and which of them are trained.
 
     Each assistant turn is found by rendering what precedes it with the generation prompt: exactly what the model will
     be given when it is asked, whatever the template looks like.
 
     Raises:
-        DataError: the template rewrites earlier turns, so that a turn's tokens cannot be told from its context.
+        DataError: the template refuses the conversation (roles that do not alternate, say), or rewrites earlier turns,
+            so that a turn's tokens cannot be told from its context.
     """
+    from jinja2 import TemplateError
+
+    try:
+        return _render(tokenizer, messages, where)
+    except TemplateError as error:
+        raise DataError(
+            "The chat template refuses the conversation.", field=where, got=str(error),
+            expected="roles in the order that the model's template knows",
+        ) from None  # fmt: skip
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str) -> Rendered:
     ids = _template(tokenizer, messages, prompt=False)
     trained = [0] * len(ids)
     for index, turn in enumerate(messages):
@@ -119,8 +132,8 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Rendered:
         if ids[: len(before)] != before or ids[: len(through)] != through:
             raise DataError(
                 "The chat template rewrites earlier turns, so the trained tokens cannot be told from the others.",
-                field="messages", got=f"turn {index + 1} of {len(messages)}",
-                expected="a template that only appends", fix="split the conversation into one example a turn",
+                field=where, got=f"turn {index + 1} of {len(messages)}", expected="a template that only appends",
+                fix="split the conversation into one example a turn; begin no answer with empty lines",
             )  # fmt: skip
         end = _end_of_turn(through, len(before), tokenizer)
         trained[len(before) : end] = [1] * (end - len(before))
@@ -173,8 +186,9 @@ def render_file(tokenizer: PreTrainedTokenizerBase, path: Path, max_length: int)
     """
     examples, counts = [], Counts()
     for number, messages in read_conversations(path):
-        rendered = render(tokenizer, messages)
-        check(tokenizer, messages, rendered, f"{path}:{number}")
+        where = f"{path}:{number}"
+        rendered = render(tokenizer, messages, where)
+        check(tokenizer, messages, rendered, where)
         counts.conversations += 1
         counts.longest = max(counts.longest, len(rendered.input_ids))
         if len(rendered.input_ids) > max_length:
