@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
 from pydantic import Field, PositiveInt
 
 from cluster.config import Config
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOOPBACK = "127.0.0.1"
+_CONNECT_S = 10.0
 # Read by Ray when it is imported.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -89,6 +92,7 @@ def _connect(address: str, arguments: dict[str, Any]) -> None:
     from ray.exceptions import AuthenticationError
 
     try:
+        _require_listener(address)
         ray.init(**arguments)
     except (ConnectionError, AuthenticationError) as error:
         raise ClusterError(
@@ -96,6 +100,17 @@ def _connect(address: str, arguments: dict[str, Any]) -> None:
             expected="local, auto, HOST:PORT or ray://HOST:PORT of a running head",
             fix=f"start one with `ray start --head`, share its ~/.ray/auth_token, or use `local` ({error})",
         ) from None  # fmt: skip
+
+
+def _require_listener(address: str) -> None:
+    # Ray itself retries an address where nothing listens for minutes.
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise ConnectionError(error) from None
 
 
 def prepare_environment(*, embedded: bool) -> None:
@@ -114,6 +129,14 @@ def _has_token() -> bool:
     return given or (Path.home() / ".ray" / "auth_token").is_file()
 
 
+def _remove_abandoned(parent: Path) -> None:
+    # What a killed driver could not remove; other users' folders stay.
+    for folder in parent.glob("rs-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _copy_logs(temporary: Path, target: Path) -> None:
     for log in temporary.glob("session_latest/logs/**/*"):
         if log.is_file() and log.stat().st_size and log.suffix in {".out", ".err", ".log"}:
@@ -126,7 +149,8 @@ def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], Path | None]:
     if config.address != "local":
         return {**quiet, "address": config.address}, None
     # Unix socket paths hold 107 characters, so Ray's session folder needs a short parent.
-    temporary = Path(tempfile.mkdtemp(prefix="rs-"))
+    _remove_abandoned(Path(tempfile.gettempdir()))
+    temporary = Path(tempfile.mkdtemp(prefix=f"rs-{os.getpid()}-"))
     local = {
         "address": "local",
         "num_cpus": config.num_cpus,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from pydantic import BaseModel
@@ -60,63 +60,65 @@ def _tokens(messages: Messages) -> int:
     return int(sum(len(turn["content"]) / _CHARS_PER_TOKEN + _TOKENS_PER_TURN for turn in messages))
 
 
-def model_shape(job: JobConfig) -> Shape:
-    """Dimensions of the job's base model, from its configuration file or GGUF metadata alone.
+class Plan(NamedTuple):
+    """What a job needs, from its files alone."""
+
+    shape: Shape
+    data: DataEstimate | None
+    memory: WorkerMemory | None
+    """Peak of one training worker; None when nothing is trained."""
+    disk_bytes: int
+    """What a run may take at most: base, merged and quantized model, and the checkpoints."""
+
+    def report(self) -> dict[str, Any]:
+        """The plan as it goes into report.json; bytes."""
+        return {
+            "worker_memory": None if self.memory is None else {**self.memory._asdict(), "total": self.memory.total},
+            "data": None if self.data is None else self.data.model_dump(),
+            "disk_bytes": self.disk_bytes,
+        }
+
+
+def make_plan(job: JobConfig) -> Plan:
+    """Read the model's dimensions and the training file.
 
     Raises:
-        ModelError: the model is not there.
+        ModelError, DataError, ArtifactError: something that the job names is missing or malformed.
     """
+    data = estimate_data(job)
+    shape = _model_shape(job)
+    memory = None
+    weights = 2 * shape.num_parameters
+    disk_bytes = weights + (weights if job.quantize is not None else 0)
+    if job.train is not None:
+        trained = shape.num_adapter_parameters(job.train.adapter) if job.train.adapter else shape.num_parameters
+        disk_bytes += weights + 14 * trained * (job.train.checkpoint.keep + 1)
+    if job.train is not None and data is not None:
+        memory = worker_memory(shape, job.train, job.cluster.workers, data.longest, data.trained_share)
+    return Plan(shape, data, memory, disk_bytes)
+
+
+def _model_shape(job: JobConfig) -> Shape:
     if job.model.artifact is not None:
         store = ArtifactStore(job.storage.path())
         return Shape.from_config(read_shape(store.files(store.get(job.model.artifact))))
     return Shape.from_config(read_shape(locate(job.model)))
 
 
-def estimate_memory(job: JobConfig) -> WorkerMemory | None:
-    """Peak memory of one training worker, or None when nothing is trained."""
-    data = estimate_data(job)
-    if job.train is None or data is None:
-        return None
-    return worker_memory(model_shape(job), job.train, job.cluster.workers, data.longest, data.trained_share)
-
-
-def plan_report(job: JobConfig) -> dict[str, Any]:
-    """The plan as it goes into report.json; bytes."""
-    memory = estimate_memory(job)
-    data = estimate_data(job)
-    return {
-        "worker_memory": None if memory is None else {**memory._asdict(), "total": memory.total},
-        "data": None if data is None else data.model_dump(),
-        "disk_bytes": disk_bytes(job),
-    }
-
-
-def disk_bytes(job: JobConfig) -> int:
-    """Disk that a run may take: base, merged and quantized model, and the checkpoints."""
-    shape = model_shape(job)
-    weights = 2 * shape.num_parameters
-    total = weights
-    if job.train is not None:
-        trained = shape.num_adapter_parameters(job.train.adapter) if job.train.adapter else shape.num_parameters
-        total += weights + 14 * trained * (job.train.checkpoint.keep + 1)
-    return total + (weights if job.quantize is not None else 0)
-
-
-def require_room(job: JobConfig) -> None:
+def require_room(job: JobConfig, plan: Plan) -> None:
     """Refuse a job that this machine's disk or (for an embedded cluster) memory cannot hold.
 
     Raises:
         ResourceError: with the figures.
     """
-    require_free_space(job.storage.path(), disk_bytes(job), "for this job")
-    memory = estimate_memory(job)
-    if memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
+    require_free_space(job.storage.path(), plan.disk_bytes, "for this job")
+    if plan.memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
         return
-    needed, available = memory.total * job.cluster.workers, psutil.virtual_memory().available
+    needed, available = plan.memory.total * job.cluster.workers, psutil.virtual_memory().available
     if needed > available:
         raise ResourceError(
             "Too little memory for the training workers.", field="cluster.workers × memory of a worker",
-            got=f"{size(available)} free", expected=f"{job.cluster.workers} × {size(memory.total)}",
+            got=f"{size(available)} free", expected=f"{job.cluster.workers} × {size(plan.memory.total)}",
             fix="lower train.batch.sequences (and raise train.batch.accumulation), data.max_length or cluster.workers",
         )  # fmt: skip
 
@@ -127,7 +129,8 @@ def show_plan(job: JobConfig) -> None:
     Raises:
         RaysmithError: the job cannot run; the reason is the one that `run` would give.
     """
-    shape, data = model_shape(job), estimate_data(job)
+    plan = make_plan(job)
+    shape, data = plan.shape, plan.data
     title(f"Plan of {job.name}: {' → '.join(stages(job))}")
     fact("model", f"{shape.num_parameters / 1e6:,.1f}M parameters, {shape.layers} layers of width {shape.hidden}")
     if data is not None:
@@ -137,10 +140,10 @@ def show_plan(job: JobConfig) -> None:
         if job.train.adapter is not None:
             trained = shape.num_adapter_parameters(job.train.adapter)
             fact("trained", f"{trained / shape.num_parameters:.2%} of {shape.num_parameters / 1e6:.1f}M parameters")
-        _show_memory(job, estimate_memory(job))
-    fact("disk", f"up to {size(disk_bytes(job))} under {job.storage.path()}")
+        _show_memory(job, plan.memory)
+    fact("disk", f"up to {size(plan.disk_bytes)} under {job.storage.path()}")
     _show_fit(job.cluster)
-    require_room(job)
+    require_room(job, plan)
     console.print("\n  Nothing was allocated. Run it with `raysmith run` and the same arguments.", markup=False)
 
 

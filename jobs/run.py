@@ -11,7 +11,7 @@ from cluster.rundir import RunDirectory
 from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.plan import plan_report, require_free_port, require_room, stages
+from jobs.plan import make_plan, require_free_port, require_room, stages
 from jobs.stages import data, evaluate, merge, model, quantize, serve, train
 from jobs.summary import complete, recorded, wait_for_interrupt
 from serving.config import ServeConfig
@@ -27,7 +27,8 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
     Raises:
         RaysmithError: with the field, what was got, what was expected and the fix.
     """
-    require_room(job)
+    plan = make_plan(job)
+    require_room(job, plan)
     require_free_port(job)
     root = job.storage.path()
     directory = RunDirectory(root, job.name)
@@ -36,7 +37,7 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
         fact("run directory", str(directory.path))
         with connected(job.cluster, keep_logs=attempt / "logs") as capacity:
             require_fits(job.cluster, capacity)
-            context = Context(job, root, directory, attempt, capacity, fresh, plan_report(job))
+            context = Context(job, root, directory, attempt, capacity, fresh, plan.report())
             with recorded(context):
                 tuned, tokens = _make(context)
                 with _endpoint(context, tuned, tokens) as served:

@@ -64,6 +64,12 @@ def test_a_value_of_the_wrong_type_names_field_and_value(value: str) -> None:
     assert error.expected
 
 
+def test_a_value_is_placed_where_it_was_written_last() -> None:
+    assert refusal(JOB, "train={steps: -1}").field == "train.steps (command line)"
+    Path("base.yaml").write_text(JOB)
+    assert refusal("defaults: base.yaml\ntrain:\n  steps: -1\n").field == "train.steps (job.yaml:3)"
+
+
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999"])
 def test_a_number_that_is_not_finite_is_refused(value: str) -> None:
     assert refusal(JOB, f"train.learning_rate={value}").field == "train.learning_rate (command line)"

@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
             "dtype": "float32",
             "checkpoint": {"every_steps": 2},
         },
-        "quantize": {"method": "kquants", "sequences": 2},
+        "quantize": {"method": "kquants", "sequences": 2, "min_agreement": 0.5},  # a random model is full of near ties
         "serve": {"port": 0, "engine": {"kind": "llama_cpp", "context_tokens": 256, "num_parallel": 2}},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
@@ -74,7 +74,7 @@ def test_a_job_goes_from_model_to_endpoint(folder: Path, finished: subprocess.Co
     assert stages["evaluate_after"]["heldout_loss"] < 0.75 * stages["evaluate_before"]["heldout_loss"]
     assert stages["merge"]["handoff"]["adapter_to_merged"]["kl"] < 0.01
     assert stages["merge"]["handoff"]["base_to_adapter"]["mean_abs_logprob_diff"] > 0.01
-    assert stages["quantize"]["handoff"]["merged_to_quantized"]["top1_agreement"] >= 0.8
+    assert stages["quantize"]["handoff"]["merged_to_quantized"]["kl"] < 0.15
     assert stages["serve"]["answers"][0]["question"] == "the cat sees"
     assert "raysmith chat tiny" in finished.stdout
     assert (folder / "store/runs/tiny/report.html").stat().st_size > 10_000
@@ -106,25 +106,38 @@ def test_nothing_is_done_twice(folder: Path, finished: subprocess.CompletedProce
     assert time.monotonic() - began < 120
 
 
-def test_a_killed_driver_resumes_from_its_checkpoint(folder: Path) -> None:
-    arguments = [sys.executable, "-m", "jobs", "run", "job.yaml", "name=killed", "train.seed=7", "train.steps=12"]
-    process = subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    checkpoints = folder / "store/runs/killed/train"
-    deadline = time.monotonic() + 200
-    while len(list(checkpoints.glob("train-*/checkpoint_*"))) < 2:
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    store = ArtifactStore(folder / "store")
-    assert "killed-adapter" not in store.names()
-    result = raysmith(folder, "run", *arguments[4:])
+def test_an_interrupted_and_then_killed_driver_resumes_from_its_checkpoints(folder: Path) -> None:
+    steps = 40
+    arguments = ["run", "job.yaml", "name=stopped", f"train.steps={steps}", "train.seed=7"]
+    arguments += ["evaluate=null", "quantize=null", "serve=null"]
+    run = folder / "store/runs/stopped"
+
+    assert _stop_in_training(folder, arguments, run, signal.SIGINT) == 130
+    assert report_of(folder, "stopped")["status"] == "interrupted"
+    assert _stop_in_training(folder, arguments, run, signal.SIGKILL) == -signal.SIGKILL
+    assert "stopped-adapter" not in ArtifactStore(folder / "store").names()
+    result = raysmith(folder, *arguments)
+
     assert result.returncode == 0, result.stdout + result.stderr
-    run = folder / "store/runs/killed"
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in metrics] == list(range(1, 13))
-    resumed = [record["attempt"] for record in metrics].index("002")
-    assert resumed >= 2, "it began anew instead of going on from the checkpoint"
-    assert all(record["attempt"] == "002" for record in metrics[resumed:])
-    assert report_of(folder, "killed")["status"] == "done"
+    assert [record["step"] for record in metrics] == list(range(1, steps + 1))
+    attempts = [record["attempt"] for record in metrics]
+    assert sorted(set(attempts)) == ["001", "002", "003"], "each attempt went on from the one before"
+    assert attempts == sorted(attempts)
+    assert report_of(folder, "stopped")["status"] == "done"
+
+
+def _stop_in_training(folder: Path, arguments: list[str], run: Path, with_signal: signal.Signals) -> int:
+    """Start a job, send a signal once it has made two checkpoints of its own, and give its exit code."""
+    seen = set(run.glob("train/train-*/checkpoint_*"))
+    command = [sys.executable, "-m", "jobs", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    new: set[Path] = set()
+    deadline = time.monotonic() + 200
+    while len(new) < 2:
+        assert process.poll() is None, "the job ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        new |= set(run.glob("train/train-*/checkpoint_*")) - seen
+    os.kill(process.pid, with_signal)
+    return process.wait(timeout=60)

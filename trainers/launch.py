@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +48,23 @@ def train(job: Job, cluster: ClusterConfig, run_folder: Path, name: str) -> dict
         ),
     )
     try:
-        trainer.fit()
+        with _interruptible():
+            trainer.fit()
     except TrainingFailedError as error:
         raise _cause(error) from None
     return {"memory": [read_json(job.metrics_file.with_name(f"memory-{rank}.json")) for rank in range(cluster.workers)]}
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    # Ray Train answers Ctrl-C by ending the whole process with exit code 0, and leaves its handler behind.
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _cause(error: Exception) -> RaysmithError:

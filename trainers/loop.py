@@ -96,9 +96,7 @@ def worker(arguments: dict[str, Any]) -> None:
     torch.distributed.barrier()
 
 
-def _build(
-    job: Job, objective: Objective, workers: int
-) -> tuple[DeepSpeedEngine, PeftModel | PreTrainedModel, int]:
+def _build(job: Job, objective: Objective, workers: int) -> tuple[DeepSpeedEngine, PeftModel | PreTrainedModel, int]:
     """Engine, what to save at the end, and the padding id."""
     import torch
     from transformers.utils import logging as transformers_logging

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from cluster.errors import ModelError
 from trainers.config import LoraConfig, TrainConfig
 
 # Resident size of a worker that has imported torch, transformers, peft and DeepSpeed and holds no model yet.
 RUNTIME_BYTES = 690_000_000
+
+
+_DIMENSIONS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
 class Shape(NamedTuple):
@@ -29,7 +33,16 @@ class Shape(NamedTuple):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
-        """From the keys of a transformers config.json."""
+        """From the keys of a transformers config.json.
+
+        Raises:
+            ModelError: a model of another family, whose dimensions have other names.
+        """
+        if missing := [key for key in _DIMENSIONS if key not in config]:
+            raise ModelError(
+                "The model's dimensions cannot be read.", field="model", got=f"no {', '.join(missing)}",
+                expected="a decoder-only model with the configuration keys of the Llama family",
+            )  # fmt: skip
         heads = config["num_attention_heads"]
         return cls(
             hidden=config["hidden_size"],
@@ -76,9 +89,7 @@ class WorkerMemory(NamedTuple):
         return sum(self)
 
 
-def worker_memory(
-    shape: Shape, config: TrainConfig, workers: int, longest: int, trained_share: float
-) -> WorkerMemory:
+def worker_memory(shape: Shape, config: TrainConfig, workers: int, longest: int, trained_share: float) -> WorkerMemory:
     """Estimate the peak of one worker.
 
     Args:

@@ -88,6 +88,8 @@ def read_shape(source: ModelSource | Path) -> dict[str, Any]:
         raise ModelError("The GGUF file is damaged.", field="model", got=f"{path.name}: {error}") from None
 
     def value(key: str) -> Any:
+        if key not in reader.fields:
+            raise ModelError("The GGUF file's metadata lacks a dimension.", field="model", got=f"no {key}")
         return reader.fields[key].contents()
 
     kind = value("general.architecture")

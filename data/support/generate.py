@@ -19,6 +19,7 @@ import topics_account
 import topics_app
 import topics_billing
 import topics_orders
+import topics_signin
 from content import SLOTS, Ask, Topic
 
 SEED = "northwind-1"
@@ -35,6 +36,7 @@ TOPICS = [
     *topics_billing.TOPICS,
     *topics_orders.TOPICS,
     *topics_app.TOPICS,
+    *topics_signin.TOPICS,
 ]
 FOLDER = Path(__file__).resolve().parent
 

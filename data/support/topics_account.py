@@ -52,9 +52,7 @@ LOGIN = Topic(
                 "Your site won't let me in!! I have a client call in ten minutes and all my notes are in "
                 "there. Fix this."
             ),
-            empathy=(
-                "I'm sorry you can't reach your notes right before a client call, that is really stressful."
-            ),
+            empathy=("I'm sorry you can't reach your notes right before a client call, that is really stressful."),
         ),
         Ask(
             (
@@ -116,10 +114,7 @@ LOGIN = Topic(
                 "account. Please hurry."
             ),
             plan=0,
-            empathy=(
-                "I'm sorry you can't get at your tax documents with a midnight deadline coming, let's be "
-                "quick."
-            ),
+            empathy=("I'm sorry you can't get at your tax documents with a midnight deadline coming, let's be quick."),
             then=Then(
                 "The new password works but now it says my browser is not supported.",
                 "How annoying to clear one hurdle and hit the next with the clock ticking, I'm sorry.",
@@ -262,10 +257,7 @@ RESET_MAIL = Topic(
     ],
     heldout=[
         Ask(
-            (
-                "The mail for choosing a new password never turns up, not even in the spam folder. What else "
-                "can I try?"
-            ),
+            ("The mail for choosing a new password never turns up, not even in the spam folder. What else can I try?"),
             steps=[
                 "Try any other email address you may have signed up with.",
                 "Check that your mailbox is not full and no filter deletes our messages.",
@@ -366,10 +358,7 @@ TWO_FACTOR = Topic(
             "{colleague} read them out to me."
         ),
         Ask(
-            (
-                "My phone was stolen on {weekday} and it had my codes on it. I need to get in AND keep the "
-                "thief out."
-            ),
+            ("My phone was stolen on {weekday} and it had my codes on it. I need to get in AND keep the thief out."),
             empathy="I'm so sorry your phone was stolen, I understand you want your account safe first.",
             steps=[
                 "Sign in on a computer with a backup code, under Try another way.",
@@ -384,9 +373,7 @@ TWO_FACTOR = Topic(
             ),
             plan=0,
         ),
-        Ask(
-            "Could you help me with the verification code? I enter it and the page only shakes and goes red."
-        ),
+        Ask("Could you help me with the verification code? I enter it and the page only shakes and goes red."),
         Ask(
             (
                 "{weekday} it worked, today each code gets refused. I have payroll to run, so I need a fix "
@@ -569,10 +556,7 @@ CHANGE_EMAIL = Topic(
         Ask("How do I change the email address on my account?"),
         Ask("new email, how to update it"),
         Ask(
-            (
-                "I got married and have a new name and a new mail address. Where can I change the address "
-                "you write to?"
-            ),
+            ("I got married and have a new name and a new mail address. Where can I change the address you write to?"),
             empathy="Congratulations on your wedding, and I understand you want the new address everywhere.",
         ),
         Ask(
@@ -612,10 +596,7 @@ CHANGE_EMAIL = Topic(
         ),
     ],
     heldout=[
-        Ask(
-            "I no longer use the address I registered with. Can I swap it for another one without losing "
-            "my files?"
-        ),
+        Ask("I no longer use the address I registered with. Can I swap it for another one without losing my files?"),
     ],
 )
 
@@ -713,20 +694,14 @@ DELETE_ACCOUNT = Topic(
             ],
         ),
         Ask("pls remove my acount, i dont use it anymore"),
-        Ask(
-            "I signed up on {date} only to test the app and would now like to be removed completely, "
-            "files included."
-        ),
+        Ask("I signed up on {date} only to test the app and would now like to be removed completely, files included."),
         Ask(
             "My therapist says less screen time, so this account has to go. How do I delete it?",
             empathy="Good for you, and I understand you want this account gone without a fuss.",
         ),
     ],
     heldout=[
-        Ask(
-            "What is the quickest way to get my profile wiped from your system? I switched to another "
-            "provider."
-        ),
+        Ask("What is the quickest way to get my profile wiped from your system? I switched to another provider."),
     ],
 )
 

@@ -46,10 +46,7 @@ APP_CRASH = Topic(
         Ask("The app crashes every time I open it."),
         Ask("app keeps closing on my {device} after 2 seconds"),
         Ask(
-            (
-                "Worst update ever. Since {weekday} your app dies whenever I tap on a file. Do you even test "
-                "this stuff?"
-            ),
+            ("Worst update ever. Since {weekday} your app dies whenever I tap on a file. Do you even test this stuff?"),
             empathy="I'm sorry the update broke opening files, I understand your anger.",
         ),
         Ask(
@@ -73,12 +70,8 @@ APP_CRASH = Topic(
                 ],
             ),
         ),
-        Ask("crash crash crash. pls fix"),
         Ask(
-            (
-                "My screen goes white and then the app is simply gone. My phone is rather old, might that be "
-                "the reason?"
-            ),
+            ("My screen goes white and then the app is simply gone. My phone is rather old, might that be the reason?"),
             empathy="I'm sorry the app vanishes on you, an older phone can be part of it.",
             steps=[
                 "Check your system version, the app needs Android 10 or iOS 15.",
@@ -113,13 +106,9 @@ APP_CRASH = Topic(
                 ],
             ),
         ),
-        Ask("app freezes then quits when i scroll my calender, {device}"),
         Ask("Since my grandson updated the tablet, your program jumps back to the home screen by itself."),
         Ask(
-            (
-                "I run a food truck and take orders on a tablet. Northwind has quit on me four times since "
-                "lunch."
-            ),
+            ("I run a food truck and take orders on a tablet. Northwind has quit on me four times since lunch."),
             empathy="I'm sorry the app keeps quitting while hungry people stand in line.",
         ),
     ],
@@ -183,7 +172,6 @@ SLOW_APP = Topic(
                 "Try a private window in {browser}, extensions are a common brake.",
             ],
         ),
-        Ask("laggy on {device}, typing is 3 sec behind"),
         Ask(
             "I'm paid by the hour and I spend half of it watching your little spinning wheel.",
             empathy="I'm sorry our spinning wheel is eating into your paid hours.",
@@ -214,10 +202,6 @@ SLOW_APP = Topic(
                 "Move the photos into smaller folders, for example one per month.",
                 "Turn off Settings > Storage > Preview files while you sort them.",
             ],
-        ),
-        Ask(
-            "Loading... loading... loading... I've had time to bake a cake.",
-            empathy="I hope the cake was good, and I'm sorry we gave you the time for it.",
         ),
         Ask(
             "The app was fine on my old laptop and crawls on the new one, which makes no sense to me.",
@@ -304,7 +288,6 @@ SYNC_FAILS = Topic(
                 ],
             ),
         ),
-        Ask('why does it say "waiting to sync" all day long??'),
         Ask(
             "Half of our shared folder is missing on {colleague}'s laptop. On mine everything is there.",
             empathy="I'm sorry {colleague} sees only half of the shared folder.",
@@ -314,7 +297,6 @@ SYNC_FAILS = Topic(
                 "Press Sync now on both laptops and wait for the green tick.",
             ],
         ),
-        Ask("sync isnt working on {device} since the update"),
         Ask(
             "I lost an hour of work because your sync overwrote my file with an old one. I am beyond angry.",
             empathy="I'm truly sorry, losing an hour of work to our sync is awful.",
@@ -402,7 +384,6 @@ EXPORT_DATA = Topic(
     ],
     asks=[
         Ask("How can I export all my data?"),
-        Ask("need a backup of everything, where"),
         Ask(
             (
                 "I would like to keep a copy of my notes and contacts on my own hard drive. Could you "
@@ -436,7 +417,6 @@ EXPORT_DATA = Topic(
             "We are switching to another tool and you're holding our data hostage. How do we get it out?",
             empathy="I understand your frustration, your data belongs to you and not to us.",
         ),
-        Ask("can i get my stuff as a csv? for excel", plan=0),
         Ask(
             "The download link in your mail had already expired when I got back from holiday on {date}.",
             empathy="I'm sorry the link ran out while you were on holiday.",
@@ -562,7 +542,6 @@ NOTIFICATIONS = Topic(
                 "Check your time zone under Settings > Language and region.",
             ],
         ),
-        Ask("Notifications arrive in one big bunch hours later, never when things happen."),
         Ask(
             "how do i turn off the marketing mails",
             empathy="I understand, an inbox fills up fast enough without our offers.",
@@ -589,10 +568,6 @@ NOTIFICATIONS = Topic(
                 "Make sure the tab is not muted, right-click it to see.",
                 "Open Settings > Notifications and pick a sound under Reminders.",
             ],
-        ),
-        Ask(
-            "I only see new messages when I open the app by hand. There is no banner, no sound, nothing.",
-            plan=0,
         ),
     ],
     heldout=[
@@ -647,10 +622,7 @@ LANGUAGE = Topic(
             empathy="Your English is just fine, and I understand you would prefer {language}.",
         ),
         Ask(
-            (
-                "After the update all the menus are in {language}. I don't speak a word of it and I have a "
-                "deadline!"
-            ),
+            ("After the update all the menus are in {language}. I don't speak a word of it and I have a deadline!"),
             plan=0,
             empathy="I'm sorry the menus switched to {language} just before your deadline.",
             then=Then(
@@ -663,7 +635,6 @@ LANGUAGE = Topic(
                 ],
             ),
         ),
-        Ask("app language wrong on {device}, web is ok", plan=1),
         Ask(
             "My kids thought it was funny to set the app to {language}. I can't find the way back.",
             plan=0,
@@ -695,10 +666,7 @@ LANGUAGE = Topic(
             ],
         ),
         Ask(
-            (
-                "The voice that reads my messages aloud has the wrong accent, it reads {language} as if it "
-                "were English."
-            ),
+            ("The voice that reads my messages aloud has the wrong accent, it reads {language} as if it were English."),
             empathy="I'm sorry the reading voice mangles your {language} messages.",
             steps=[
                 "Open Settings > Language and go to Reading voice.",
@@ -706,7 +674,6 @@ LANGUAGE = Topic(
                 "Press Listen to try it, and Save once it sounds right.",
             ],
         ),
-        Ask("bought a used {device} and northwind on it is all {language}, help", plan=1),
     ],
     heldout=[
         Ask(
@@ -812,9 +779,7 @@ TEAM_INVITE = Topic(
         ),
         Ask(
             "{colleague} accepted the invite but with a private address. How do we get that sorted?",
-            empathy=(
-                "That slips through easily, and I understand you want {colleague} under the work address."
-            ),
+            empathy=("That slips through easily, and I understand you want {colleague} under the work address."),
             steps=[
                 "Open Settings > Team, choose {colleague} and press Remove.",
                 "Send a new invitation to the work address.",
@@ -851,27 +816,9 @@ TEAM_INVITE = Topic(
                 "Each volunteer scans it and only has to type a name and a password.",
             ],
         ),
-        Ask(
-            "team invites bounce, everyone at our domain is affected",
-            empathy="I'm sorry none of your people can be reached by our invitations.",
-            steps=[
-                "Ask your IT team to allow mail from northwind.example.",
-                "Meanwhile open Settings > Team and choose Invite > Copy link.",
-                "Share that link in your own chat, it needs no mail at all.",
-            ],
-        ),
-        Ask(
-            (
-                "Our new intern {colleague} keeps telling me no invitation has come. Spam folder is empty as "
-                "well."
-            ),
-            plan=1,
-        ),
     ],
     heldout=[
-        Ask(
-            "I'm trying to bring {colleague} into our workspace and the invite seems to get lost on the way."
-        ),
+        Ask("I'm trying to bring {colleague} into our workspace and the invite seems to get lost on the way."),
     ],
 )
 
@@ -957,10 +904,7 @@ API_KEY = Topic(
             ],
         ),
         Ask(
-            (
-                '"rate limit exceeded" although I only send about ten calls per minute. Your limits page '
-                "says a hundred."
-            ),
+            ('"rate limit exceeded" although I only send about ten calls per minute. Your limits page says a hundred.'),
             empathy="I'm sorry you hit a limit that you should be nowhere near.",
             steps=[
                 "Open Settings > API keys > Usage and look at the calls per key.",
@@ -994,11 +938,6 @@ API_KEY = Topic(
             empathy="I'm sorry your class is let down, a script of their own is a lovely project.",
         ),
         Ask(
-            "api key expired?? i need a new one quick",
-            plan=1,
-            empathy="I'm sorry your key ran out just when you need it.",
-        ),
-        Ask(
             "I lost my key because the window closed before I could copy it. Please show it again.",
             empathy="I'm sorry the window closed before you could copy your key.",
             steps=[
@@ -1006,13 +945,6 @@ API_KEY = Topic(
                 "Press Revoke next to the lost one.",
                 "Press New key, copy it at once and keep it in a password manager.",
             ],
-        ),
-        Ask(
-            (
-                'Made a new token on {date}, pasted it into our integration, and the server answers "unknown '
-                'key". What am I missing?'
-            ),
-            plan=0,
         ),
     ],
     heldout=[
@@ -1110,10 +1042,6 @@ FILE_UPLOAD = Topic(
             ),
         ),
         Ask(
-            "uploads worked fine until {weekday}, now nothing goes through, not even a small text file",
-            plan=1,
-        ),
-        Ask(
             "It tells me the file type isn't allowed. It is a perfectly ordinary drawing from our architect.",
             empathy="I'm sorry your architect's drawing is turned away like that.",
             steps=[
@@ -1132,15 +1060,9 @@ FILE_UPLOAD = Topic(
             ),
         ),
         Ask('my upload is stuck on "processing" since yesterday, file is called {file}', plan=0),
-        Ask(
-            "tried to send {file} to my teacher from the library computer, it just spins and spins",
-            empathy="I'm sorry {file} is stuck when your teacher is waiting for it.",
-        ),
     ],
     heldout=[
-        Ask(
-            "Adding {file} to my project stops halfway with a red exclamation mark. What could be the reason?"
-        ),
+        Ask("Adding {file} to my project stops halfway with a red exclamation mark. What could be the reason?"),
     ],
 )
 
@@ -1232,15 +1154,6 @@ CALL_SOUND = Topic(
             ],
         ),
         Ask(
-            "mic muted and i cant unmute on {device}",
-            empathy="I'm sorry you are stuck on mute.",
-            steps=[
-                "Ask the host to allow speaking, hosts can mute the whole room.",
-                "Allow the microphone for Northwind in the settings of your {device}.",
-                "Leave the call, close the app and join again with the microphone on.",
-            ],
-        ),
-        Ask(
             (
                 "Since I plugged in the new webcam you sell, the call picks up the wrong microphone. "
                 "Everybody hears my fan."
@@ -1259,13 +1172,6 @@ CALL_SOUND = Topic(
                 "Use headsets with a cable, Bluetooth adds a delay.",
                 "Let one person sing at a time, a small delay always remains.",
             ],
-        ),
-        Ask(
-            (
-                "In the weekly call I can hear {colleague}, but my own microphone seems to be dead. I tried "
-                "two headsets."
-            ),
-            plan=0,
         ),
     ],
     heldout=[

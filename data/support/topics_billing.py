@@ -50,7 +50,6 @@ CHARGED_TWICE = Topic(
             ),
             empathy="I'm sorry {amount} was taken twice on {date}, that should not happen.",
         ),
-        Ask("two payments of {amount} same day. i want one back"),
         Ask(
             ("I double checked with my bank: you people took £640 TWICE. Now my rent bounced. I am furious."),
             empathy="I'm truly sorry the double charge of £640 made your rent bounce.",
@@ -61,10 +60,7 @@ CHARGED_TWICE = Topic(
             ],
         ),
         Ask(
-            (
-                "Why is there a second charge on my account? I clicked Pay once. Well, maybe twice, the page "
-                "was slow."
-            ),
+            ("Why is there a second charge on my account? I clicked Pay once. Well, maybe twice, the page was slow."),
             plan=0,
         ),
         Ask(
@@ -85,7 +81,6 @@ CHARGED_TWICE = Topic(
                 ],
             ),
         ),
-        Ask("Duplicate payment on my PayPal, please advise.", plan=0),
         Ask(
             "My wife and I both see the charge, her card and mine. We only need one plan between us.",
             empathy="I'm sorry you are both paying when one plan would do for the two of you.",
@@ -96,10 +91,7 @@ CHARGED_TWICE = Topic(
             ],
         ),
         Ask(
-            (
-                "I updated my card on {date} and afterwards the monthly fee was taken from the old AND the "
-                "new one."
-            ),
+            ("I updated my card on {date} and afterwards the monthly fee was taken from the old AND the new one."),
             plan=0,
             then=Then(
                 "There is no old card listed any more, but that's the one that was charged.",
@@ -172,7 +164,6 @@ REFUND = Topic(
             "Good morning, I returned order {order} on {date} and the tracking says it was delivered to "
             "you. May I ask when I can expect the refund of {amount}? Kind regards, {name}"
         ),
-        Ask("refund pls, its been ages"),
         Ask(
             "This is daylight robbery. You have the goods AND my {amount}. Send it back or I go to my bank.",
             empathy="I understand your anger, right now you have neither the goods nor your {amount}.",
@@ -195,7 +186,6 @@ REFUND = Topic(
                 ],
             ),
         ),
-        Ask("my bank says nothing came in from northwind. can you check the refund for {order}"),
         Ask(
             (
                 "I was told on {weekday} that the refund had gone out, but my card has since been replaced "
@@ -209,10 +199,7 @@ REFUND = Topic(
             ],
         ),
         Ask(
-            (
-                "I paid half with a card and half with PayPal, only the card half was refunded. What about "
-                "the rest?"
-            ),
+            ("I paid half with a card and half with PayPal, only the card half was refunded. What about the rest?"),
             plan=1,
             empathy="I'm sorry only half of your money has come back so far.",
             then=Then(
@@ -235,17 +222,13 @@ REFUND = Topic(
             ],
         ),
         Ask(
-            (
-                "It's been three weeks since {order} went back to you. I'm a student and I really need that "
-                "{amount}."
-            ),
+            ("It's been three weeks since {order} went back to you. I'm a student and I really need that {amount}."),
             empathy="I'm sorry you have been waiting three weeks for {amount} that you really need.",
         ),
     ],
     heldout=[
         Ask(
-            "I dropped the return off at the parcel shop on {date} and have not seen a penny. When do I "
-            "get paid back?"
+            "I dropped the return off at the parcel shop on {date} and have not seen a penny. When do I get paid back?"
         ),
     ],
 )
@@ -316,7 +299,6 @@ CANCEL_SUBSCRIPTION = Topic(
                 ],
             ),
         ),
-        Ask("please stop the renewal, i dont want to pay for next month"),
         Ask(
             "My trial ends on {weekday} and I don't want it to turn into a paid plan.",
             empathy="I understand you do not want to slip into a paid plan by accident.",
@@ -336,10 +318,7 @@ CANCEL_SUBSCRIPTION = Topic(
             ),
         ),
         Ask(
-            (
-                "I cancelled in {month}, yet I was billed {amount} again yesterday. Cancel it for real this "
-                "time."
-            ),
+            ("I cancelled in {month}, yet I was billed {amount} again yesterday. Cancel it for real this time."),
             empathy="I'm sorry you were billed {amount} for a plan you thought was long gone.",
             steps=[
                 "Open Settings > Billing and see whether it says Active or Ends on.",
@@ -357,7 +336,6 @@ CANCEL_SUBSCRIPTION = Topic(
                 "Confirm by mail, all nine seats then end with the paid period.",
             ],
         ),
-        Ask("Nothing against you, I just don't use it enough. Where can I end the contract?"),
         Ask(
             "hi can you tell me where to end my membership, moving abroad on {date}",
             empathy="Moving abroad is a lot to organise, so let's tick this one off quickly.",
@@ -410,7 +388,6 @@ CHANGE_PLAN = Topic(
     asks=[
         Ask("How can I upgrade to the Pro plan?"),
         Ask("want to go from Pro back to Basic"),
-        Ask("I'm paying {amount} a month for things I never touch. How do I switch to something cheaper?"),
         Ask(
             (
                 "Dear support, our club has grown to twelve people and the Basic plan only allows five. "
@@ -483,7 +460,6 @@ CHANGE_PLAN = Topic(
                 "Your files stay safe, and the same plan starts again by itself.",
             ],
         ),
-        Ask("whats the way to get the bigger plan, storage almost full"),
     ],
     heldout=[
         Ask("We need two more seats than our plan allows. What do I have to do to get the next bigger one?"),
@@ -548,7 +524,6 @@ INVOICE = Topic(
                 ],
             ),
         ),
-        Ask("My tax adviser is on my back. There is no invoice for {month} anywhere in my mails!", plan=0),
         Ask(
             "invoice has the wrong company name on it, can u fix",
             empathy="I'm sorry the wrong company name is on your invoice.",
@@ -588,7 +563,6 @@ INVOICE = Topic(
                 "If nothing opens, choose Email to me next to the invoice.",
             ],
         ),
-        Ask("We changed our billing address in {month}, since then I can't find a single bill.", plan=1),
         Ask(
             "Can you send me all bills of last year in one go? I really don't want to click twelve times.",
             empathy="I agree, clicking twelve times for one year of bills is no fun.",
@@ -606,10 +580,7 @@ INVOICE = Topic(
     ],
     heldout=[
         Ask(
-            (
-                "Could you please tell me how to get the receipt for my {month} payment? I need it for my "
-                "expenses."
-            ),
+            ("Could you please tell me how to get the receipt for my {month} payment? I need it for my expenses."),
             plan=0,
             then=Then(
                 "Got it. Can future ones go straight to our accounts department?",
@@ -706,7 +677,6 @@ PROMO_CODE = Topic(
                 ],
             ),
         ),
-        Ask("discount not applied :("),
         Ask(
             (
                 "My friend {colleague} used your referral link, so both of us should get ten pounds off. I "
@@ -752,10 +722,6 @@ PROMO_CODE = Topic(
                 "Check the end date on the back of the leaflet.",
                 "Still unknown? Send us a photo of it, and we issue a new code.",
             ],
-        ),
-        Ask(
-            'Checkout says {code} is "not valid for this basket". There is one {item} in it, that\'s all.',
-            plan=0,
         ),
     ],
     heldout=[
@@ -804,7 +770,6 @@ CARD_DECLINED = Topic(
     ],
     asks=[
         Ask("My card was declined but there is plenty of money on it."),
-        Ask("payment failed, tried 4 times"),
         Ask("Your shop rejects my Visa. It works everywhere else, so the fault is clearly on your side."),
         Ask(
             "Hello, I would like to pay for the {item} in my basket, but after entering the card I get "
@@ -847,19 +812,12 @@ CARD_DECLINED = Topic(
         ),
         Ask('it wont take my credit card, says "do not honor"?'),
         Ask(
-            (
-                "I'm embarrassed to ask, but why would a card be turned down when I used the same one last "
-                "month?"
-            ),
+            ("I'm embarrassed to ask, but why would a card be turned down when I used the same one last month?"),
             empathy="Please do not be embarrassed, this happens often and is rarely your fault.",
         ),
-        Ask("the pay button just goes grey and then says card refused, using {browser}"),
     ],
     heldout=[
-        Ask(
-            "I'm trying to pay and the page tells me my bank refused it, yet the bank says everything is "
-            "in order."
-        ),
+        Ask("I'm trying to pay and the page tells me my bank refused it, yet the bank says everything is in order."),
     ],
 )
 

@@ -78,11 +78,6 @@ LATE_PARCEL = Topic(
             empathy="I'm sorry the birthday present in order {order} is cutting it so close.",
         ),
         Ask(
-            "Late again. Third time this year. What is going on with your courier?",
-            empathy="I'm sorry, three late parcels in one year would test anybody's patience.",
-        ),
-        Ask('any news on {order}? app says "out for delivery" for 2 days now'),
-        Ask(
             (
                 "We moved the office and expected twelve desk lamps last {weekday}. My people are sitting in "
                 "the dark, only half joking."
@@ -108,17 +103,12 @@ LATE_PARCEL = Topic(
             ],
         ),
         Ask(
-            (
-                "Could you please check on my {item}? It left your warehouse on {date} and seems to be on a "
-                "world tour."
-            ),
+            ("Could you please check on my {item}? It left your warehouse on {date} and seems to be on a world tour."),
             plan=0,
         ),
     ],
     heldout=[
-        Ask(
-            "My delivery was due two days ago and the carrier can't tell me anything. The number is {order}."
-        ),
+        Ask("My delivery was due two days ago and the carrier can't tell me anything. The number is {order}."),
     ],
 )
 
@@ -206,10 +196,7 @@ DAMAGED_ITEM = Topic(
             ],
         ),
         Ask(
-            (
-                "One leg of the desk chair is bent. I could straighten it myself but I'd rather not at that "
-                "price."
-            ),
+            ("One leg of the desk chair is bent. I could straighten it myself but I'd rather not at that price."),
             empathy="I'm sorry about the bent leg, you should not have to repair a new chair.",
         ),
         Ask(
@@ -224,7 +211,6 @@ DAMAGED_ITEM = Topic(
                 ],
             ),
         ),
-        Ask("order {order} came damaged, do i get my money back or a new one", plan=0),
         Ask(
             (
                 "There's a nasty smell of burnt plastic from the {gadget} I got on {weekday}. I've unplugged "
@@ -237,7 +223,6 @@ DAMAGED_ITEM = Topic(
                 "We collect it from your door and send a new one at no cost.",
             ],
         ),
-        Ask("the {item} looks like someone dropped it from a roof, dents everywhere"),
     ],
     heldout=[
         Ask(
@@ -322,7 +307,6 @@ WRONG_ITEM = Topic(
                 "Hand it in with our free label, your own parcel leaves the same day.",
             ],
         ),
-        Ask("wrong size!! i need the big one not this toy"),
         Ask(
             (
                 "I was so looking forward to the {item}, and there is a phone case in the box. I don't even "
@@ -332,10 +316,7 @@ WRONG_ITEM = Topic(
             empathy="I'm sorry you unpacked a phone case when you were looking forward to the {item}.",
         ),
         Ask(
-            (
-                "Can I keep the wrong thing you sent? Kidding. But how do I swap it without paying postage "
-                "twice?"
-            ),
+            ("Can I keep the wrong thing you sent? Kidding. But how do I swap it without paying postage twice?"),
             then=Then(
                 "I don't have a printer for that label.",
                 "No printer is no problem, and I'm sorry that was not mentioned.",
@@ -345,10 +326,6 @@ WRONG_ITEM = Topic(
                     "Keep the receipt until the right item has arrived.",
                 ],
             ),
-        ),
-        Ask(
-            "UK plug ordered, EU plug received, order {order}. Useless for me.",
-            empathy="I'm sorry the plug does not fit, that makes the best device useless.",
         ),
         Ask(
             "You packed the old model instead of the new one I paid for. I hope that wasn't on purpose.",
@@ -427,10 +404,7 @@ MISSING_ITEM = Topic(
         Ask("There is something missing from my order."),
         Ask("screws missing, cant build the desk chair"),
         Ask(
-            (
-                "I ordered three units of the {item} and only two are in the box, order {order}. Where is "
-                "the third?"
-            ),
+            ("I ordered three units of the {item} and only two are in the box, order {order}. Where is the third?"),
             plan=1,
             empathy="I'm sorry one of the three items in order {order} did not make it into the box.",
         ),
@@ -455,10 +429,6 @@ MISSING_ITEM = Topic(
             "Half my order isn't here, yet you charged the full {amount}. Not OK.",
             plan=1,
             empathy="I'm sorry you paid {amount} and received only half of your order.",
-        ),
-        Ask(
-            "the free mouse pad that was promised with the {item} wasnt in there",
-            empathy="I'm sorry the free mouse pad that was promised to you is missing.",
         ),
         Ask(
             "opened {order}, box was empty. completely empty. is this a joke",
@@ -488,14 +458,6 @@ MISSING_ITEM = Topic(
                     "Keep the foam and the box in case you need the warranty.",
                 ],
             ),
-        ),
-        Ask(
-            (
-                "Only the stand was in the parcel, the lamp itself wasn't. Did somebody pack this with eyes "
-                "closed? Order {order}."
-            ),
-            empathy="I'm sorry you got a stand without its lamp in order {order}.",
-            plan=1,
         ),
     ],
     heldout=[
@@ -561,10 +523,7 @@ CHANGE_ADDRESS = Topic(
             ),
         ),
         Ask(
-            (
-                "Please deliver to my office rather than my home, I am never there during the day. Thank "
-                "you! {name}"
-            ),
+            ("Please deliver to my office rather than my home, I am never there during the day. Thank you! {name}"),
             plan=0,
             empathy="I understand there is no point in ringing at an empty home all day.",
         ),
@@ -576,7 +535,6 @@ CHANGE_ADDRESS = Topic(
             "Your website filled in my ex-husband's address by itself. I do NOT want my parcel to go there.",
             empathy="I'm sorry our website picked that address, I understand it must not go there.",
         ),
-        Ask("Need to update shipping address for {order} before it goes out on {weekday}."),
         Ask(
             "I'm in hospital until {weekday}, could the parcel go to my sister instead?",
             plan=0,
@@ -600,13 +558,9 @@ CHANGE_ADDRESS = Topic(
                 "Check My orders, anything not yet packed can be changed there too.",
             ],
         ),
-        Ask("autofill put in the wrong street, only saw it in the confirmation mail just now"),
     ],
     heldout=[
-        Ask(
-            "I noticed too late that {order} is going to my old place. Is there a way to send it to the "
-            "new one?"
-        ),
+        Ask("I noticed too late that {order} is going to my old place. Is there a way to send it to the new one?"),
     ],
 )
 
@@ -681,13 +635,9 @@ RETURN_LABEL = Topic(
             ),
         ),
         Ask(
-            (
-                "Label page stays blank in {browser}. I have pressed Print about fifty times and wasted a "
-                "lot of paper."
-            ),
+            ("Label page stays blank in {browser}. I have pressed Print about fifty times and wasted a lot of paper."),
             empathy="I'm sorry about all that wasted paper and the blank page in {browser}.",
         ),
-        Ask("return label link is dead"),
         Ask(
             "The label printer you sold me prints return labels with a black bar right through the barcode.",
             empathy="I'm sorry the black bar makes your return labels useless.",
@@ -723,7 +673,6 @@ RETURN_LABEL = Topic(
             "my lable for the {item} got lost, how can i get a second one",
             empathy="Labels get lost easily, and I'm sorry for the extra trouble with your {item}.",
         ),
-        Ask("My printer cuts off the bottom of your label and the barcode is half gone.", plan=0),
     ],
     heldout=[
         Ask("How do I get a label for sending {order} back? The page in {browser} won't open it."),

@@ -59,15 +59,23 @@ def prepare(context: Context, base: Manifest, config: DataConfig) -> Manifest:
 def _tokenize(progress: ProgressFile, base: Path, raw: Path, folder: Path, max_length: int) -> dict[str, Any]:
     tokenizer = load_tokenizer(base)
     report: dict[str, Any] = {}
+    seen: dict[str, set[tuple[int, ...]]] = {}
     for index, (part, target) in enumerate((("train", TRAIN), ("heldout", HELDOUT))):
         progress.write(index, 2, part)
         examples, counts = render_file(tokenizer, raw / f"{part}.jsonl", max_length)
         write_tokens(folder / target, examples)
         report[part] = asdict(counts)
+        seen[part] = {tuple(example.input_ids) for example in examples}
         if part == "train":
             first = examples[0]
             pieces = [str(tokenizer.decode([token])) for token in first.input_ids]
             report["example"] = [list(pair) for pair in zip(pieces, first.trained, strict=True)]
+    if shared := len(seen["train"] & seen["heldout"]):
+        raise DataError(
+            "Held-out conversations are also trained on, so nothing could be measured with them.", field="data.heldout",
+            got=f"{shared} of {len(seen['heldout'])} are in data.train", expected="none",
+            fix="take them out of one of the two files",
+        )  # fmt: skip
     return report
 
 
