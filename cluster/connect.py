@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psutil
 from pydantic import Field, PositiveInt
@@ -51,7 +51,7 @@ class ClusterConfig(Config):
     """Cores that an embedded cluster offers; default: all of this machine."""
 
 
-class Capacity(Config):
+class Capacity(NamedTuple):
     """What a cluster has in all."""
 
     cpus: float
@@ -159,6 +159,15 @@ def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], Path | None]:
         "_temp_dir": str(temporary),
     }
     return {**quiet, **local}, temporary
+
+
+def embedded_capacity(config: ClusterConfig) -> Capacity:
+    """What an embedded cluster would have, without starting it; its GPUs are known only once Ray looked for them."""
+    return Capacity(
+        cpus=config.num_cpus or psutil.cpu_count() or 1,
+        gpus=float("inf"),
+        memory_bytes=psutil.virtual_memory().available,
+    )
 
 
 def require_fits(config: ClusterConfig, capacity: Capacity) -> None:

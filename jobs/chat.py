@@ -29,8 +29,8 @@ def chat(run_folder: Path) -> None:
         messages.append({"role": "user", "content": question})
         try:
             answer = _answer(client, endpoint["model"], messages)
-        except openai.APIConnectionError:
-            raise EndpointError("The endpoint does not answer.", field="RUN", got=endpoint["url"]) from None
+        except openai.APIError as error:
+            raise EndpointError("The endpoint did not answer.", field=endpoint["url"], got=error.message) from None
         messages.append({"role": "assistant", "content": answer})
 
 

@@ -55,6 +55,8 @@ class Context:
     fresh: bool = False
     """Do every stage again, whatever is there."""
     report: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    """When the attempt began, on the monotonic clock, seconds."""
 
     def __post_init__(self) -> None:
         self.store = ArtifactStore(self.root)

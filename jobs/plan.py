@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import psutil
 from pydantic import BaseModel
 from rich.table import Table
 
 from cluster.artifacts import ArtifactStore
-from cluster.connect import Capacity, ClusterConfig, connected, require_fits
+from cluster.connect import ClusterConfig, connected, embedded_capacity, require_fits
 from cluster.errors import DataError, ResourceError
 from cluster.storage import require_free_space
 from jobs.config import JobConfig
@@ -112,9 +111,12 @@ def require_room(job: JobConfig, plan: Plan) -> None:
         ResourceError: with the figures.
     """
     require_free_space(job.storage.path(), plan.disk_bytes, "for this job")
+    if job.cluster.address == "local":
+        require_fits(job.cluster, embedded_capacity(job.cluster))
     if plan.memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
         return
-    needed, available = plan.memory.total * job.cluster.workers, psutil.virtual_memory().available
+    needed = plan.memory.total * job.cluster.workers
+    available = embedded_capacity(job.cluster).memory_bytes
     if needed > available:
         raise ResourceError(
             "Too little memory for the training workers.", field="cluster.workers × memory of a worker",
@@ -171,12 +173,11 @@ def _show_memory(job: JobConfig, memory: WorkerMemory | None) -> None:
 
 def _show_fit(cluster: ClusterConfig) -> None:
     if cluster.address == "local":
-        cpus = cluster.num_cpus or psutil.cpu_count() or 1
-        fact("cluster", f"embedded: {cpus} CPUs, {size(psutil.virtual_memory().available)} of memory free")
-        require_fits(cluster, Capacity(cpus=cpus, gpus=cluster.gpus_per_worker * cluster.workers, memory_bytes=0))
+        capacity = embedded_capacity(cluster)
+        fact("cluster", f"embedded: {capacity.cpus:g} CPUs, {size(capacity.memory_bytes)} of memory free")
         return
     with connected(cluster) as capacity:
-        fact("cluster", f"{cluster.address}: {json.dumps(capacity.model_dump())}")
+        fact("cluster", f"{cluster.address}: {json.dumps(capacity._asdict())}")
         require_fits(cluster, capacity)
 
 

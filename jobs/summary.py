@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from cluster.artifacts import package_versions
 from cluster.config import digest
@@ -23,7 +24,6 @@ from jobs.words import duration, size
 @contextmanager
 def recorded(context: Context) -> Iterator[None]:
     """Keep report.json and report.html true to how the run goes: running, done, failed or interrupted."""
-    began = time.monotonic()
     context.report |= {
         "name": context.job.name,
         "status": "running",
@@ -41,7 +41,7 @@ def recorded(context: Context) -> Iterator[None]:
             context.report["error"] = str(error) or type(error).__name__
         raise
     finally:
-        context.report["seconds"] = round(time.monotonic() - began, 1)
+        context.report["seconds"] = round(time.monotonic() - context.began, 1)
         context.save_report()
         write_html(context.run.path, context.store)
 
@@ -82,10 +82,10 @@ def _answers(stages: dict[str, Any]) -> None:
         table.add_column(ratio=1)
         table.add_column(ratio=1)
         table.add_row(
-            Panel(before["answer"], title="base model", border_style="red"),
-            Panel(after["answer"], title=label, border_style="green"),
+            Panel(Text(before["answer"]), title="base model", border_style="red"),
+            Panel(Text(after["answer"]), title=label, border_style="green"),
         )
-        console.print(f"\n  [bold]Q: {before['question']}[/]")
+        console.print(Text(f"\n  Q: {before['question']}", style="bold"))
         console.print(table)
 
 
@@ -97,7 +97,7 @@ def _where(context: Context, served: Served | None) -> None:
         fact("lineage", f"raysmith trace {context.store.get(last).name}")
     if context.job.train is not None:
         fact("curves", f"tensorboard --logdir {context.run.path / 'tensorboard'}")
-    fact("time", duration(sum(stage.get("seconds", 0) for stage in context.report["stages"].values())))
+    fact("time", duration(time.monotonic() - context.began))
     if served is None:
         return
     console.print("\n  While the endpoint is up, in another terminal:", markup=False)
