@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import socket
@@ -18,6 +20,7 @@ from serving.config import ServeConfig
 APP_NAME = "raysmith"
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 60.0
+_LAST_WORDS_S = 0.5
 
 
 class ModelSource(NamedTuple):
@@ -94,7 +97,10 @@ def shutdown() -> None:
     """Stop the endpoint, its proxy and Serve in this cluster; running requests may finish first."""
     from ray import serve
 
-    serve.shutdown()
+    # Serve's controller ends by killing itself, which Ray reports on the driver's standard output as a failed task.
+    with contextlib.redirect_stdout(io.StringIO()):
+        serve.shutdown()
+        time.sleep(_LAST_WORDS_S)
 
 
 def _application(config: ServeConfig, logging_config: Any) -> Any:

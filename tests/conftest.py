@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.connect import Capacity, ClusterConfig, connected
+from cluster.connect import Capacity, ClusterConfig, connected, prepare_environment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+prepare_environment(embedded=True)  # before any test module imports Ray
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

