@@ -4,8 +4,9 @@
     artifacts/objects/KIND-HASH/files/…          its content, never changed
     artifacts/names/NAME.json                    {"id": …, "history": […]}
 
-The id is the hash of the content alone: the same files are the same artifact, whoever made them, and keep the
-manifest they were first published with. A folder appears under `objects/` by one rename, so it is whole or absent.
+The id is a hash of the content and of what it was made from: the same files made from the same parents are the same
+artifact, whoever made them, and lineage cannot be edited without `verify` noticing. A folder appears under `objects/`
+by one rename, so it is whole or absent.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Manifest(Config):
     """What an artifact is and where it comes from."""
 
     id: str
-    """`KIND-` and the first 12 hexadecimal digits of the content's hash."""
+    """`KIND-` and the first 12 hexadecimal digits of a hash of content, parents and source."""
     name: str
     """The name it was first published under."""
     kind: str
@@ -124,7 +125,8 @@ class ArtifactStore:
             )  # fmt: skip
         content = digest({path: record.sha256 for path, record in records.items()})
         manifest = Manifest(
-            id=f"{kind}-{content[:12]}", name=name, kind=kind, content=content, files=records,
+            id=_identity(kind, content, parents or {}, source or {}),
+            name=name, kind=kind, content=content, files=records,
             parents=parents or {}, source=source or {}, config_hash=config_hash, packages=package_versions(),
             metrics=metrics or {}, created=datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
@@ -182,9 +184,10 @@ class ArtifactStore:
         now = _hash_files(self.files(manifest))
         paths = sorted(now.keys() | manifest.files.keys())
         wrong = [path for path in paths if now.get(path) != manifest.files.get(path)]
-        # The manifest itself may have been edited along with the files: its id must still follow from them.
+        # The manifest itself may have been edited, lineage included: its id must still follow from it.
         content = digest({path: record.sha256 for path, record in manifest.files.items()})
-        if wrong or content != manifest.content or not manifest.id.endswith(content[:12]):
+        identity = _identity(manifest.kind, content, manifest.parents, manifest.source)
+        if wrong or content != manifest.content or manifest.id != identity:
             raise ArtifactError(
                 "The artifact was altered after it was published.", field=manifest.id,
                 got="changed: " + (", ".join(wrong) or "manifest.json"),
@@ -229,6 +232,10 @@ class ArtifactStore:
             host, pid, _ = folder.name.rsplit("-", 2)
             if host == socket.gethostname() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _identity(kind: str, content: str, parents: dict[str, str], source: dict[str, str]) -> str:
+    return f"{kind}-{digest([kind, content, parents, source])[:12]}"
 
 
 def _require_name(name: str) -> None:

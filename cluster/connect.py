@@ -45,7 +45,7 @@ class ClusterConfig(Config):
     """Training workers (data-parallel processes)."""
     cpus_per_worker: float = Field(default=1.0, gt=0)
     """CPU cores a training worker; also its number of compute threads."""
-    gpus_per_worker: int = Field(default=0, ge=0)
+    gpus_per_worker: int = Field(default=0, ge=0, le=1)
     """GPUs a training worker: 0 or 1 (one process drives one GPU)."""
     num_cpus: PositiveInt | None = None
     """Cores that an embedded cluster offers; default: all of this machine."""
@@ -57,6 +57,11 @@ class Capacity(NamedTuple):
     cpus: float
     gpus: float
     memory_bytes: int
+    largest_node_cpus: float
+    """Cores of the largest node: more than these no single task can be given."""
+
+
+NOTHING = Capacity(cpus=0, gpus=0, memory_bytes=0, largest_node_cpus=0)
 
 
 @contextmanager
@@ -75,16 +80,25 @@ def connected(config: ClusterConfig, keep_logs: Path | None = None) -> Iterator[
     arguments, temporary = _arguments(config)
     try:
         _connect(config.address, arguments)
-        resources = ray.cluster_resources()
-        yield Capacity(
-            cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), memory_bytes=int(resources.get("memory", 0))
-        )
+        yield _capacity()
     finally:
         ray.shutdown()
         if temporary:
             if keep_logs is not None:
                 _copy_logs(temporary, keep_logs)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _capacity() -> Capacity:
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Capacity(
+        cpus=sum(node.get("CPU", 0.0) for node in nodes),
+        gpus=sum(node.get("GPU", 0.0) for node in nodes),
+        memory_bytes=int(sum(node.get("memory", 0) for node in nodes)),
+        largest_node_cpus=max((node.get("CPU", 0.0) for node in nodes), default=0.0),
+    )
 
 
 def _connect(address: str, arguments: dict[str, Any]) -> None:
@@ -162,11 +176,13 @@ def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], Path | None]:
 
 
 def embedded_capacity(config: ClusterConfig) -> Capacity:
-    """What an embedded cluster would have, without starting it; its GPUs are known only once Ray looked for them."""
+    """What an embedded cluster would have, without starting it."""
+    cpus = config.num_cpus or psutil.cpu_count() or 1
     return Capacity(
-        cpus=config.num_cpus or psutil.cpu_count() or 1,
-        gpus=float("inf"),
+        cpus=cpus,
+        gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))),
         memory_bytes=psutil.virtual_memory().available,
+        largest_node_cpus=cpus,
     )
 
 
@@ -179,6 +195,7 @@ def require_fits(config: ClusterConfig, capacity: Capacity) -> None:
     for name, needed, there, key in (
         ("CPUs", config.workers * config.cpus_per_worker, capacity.cpus, "cpus_per_worker"),
         ("GPUs", config.workers * config.gpus_per_worker, capacity.gpus, "gpus_per_worker"),
+        ("CPUs on one node", config.cpus_per_worker, capacity.largest_node_cpus, "cpus_per_worker"),
     ):
         if needed > there:
             raise ResourceError(
@@ -197,16 +214,16 @@ def result_of(reference: ObjectRef[T]) -> T:
         ClusterError: the worker process died.
     """
     import ray
-    from ray.exceptions import RayTaskError, WorkerCrashedError
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         return ray.get(reference)
     except RayTaskError as error:
         if isinstance(error.cause, RaysmithError):
             raise error.cause from None
-        raise
-    except WorkerCrashedError as error:
+        raise  # a bug of ours: its traceback is wanted
+    except RayError as error:  # the process, its node or Ray itself is gone, or memory ran out
         raise ClusterError(
-            "A worker process died.", got=str(error).splitlines()[0],
-            fix="usually too little memory: see `raysmith plan` and the attempt's Ray logs",
+            "A worker process died.", field=type(error).__name__, got=str(error).strip().splitlines()[0],
+            fix="usually too little memory: see `raysmith plan` and the attempt's logs",
         ) from None  # fmt: skip

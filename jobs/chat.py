@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import EndpointError
 from jobs.console import console
-from jobs.endpoint import require_endpoint
+from jobs.endpoint import client_of, require_endpoint
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
@@ -22,7 +22,7 @@ def chat(run_folder: Path) -> None:
     import openai
 
     endpoint = require_endpoint(run_folder)
-    client = openai.OpenAI(base_url=endpoint["url"], api_key=endpoint["api_key"], max_retries=0)
+    client = client_of(endpoint["url"], endpoint["api_key"])
     messages: list[ChatCompletionMessageParam] = []
     console.print(f"Talking to {endpoint['model']} at {endpoint['url']}; an empty line ends it.", markup=False)
     while question := _ask():

@@ -42,17 +42,34 @@ class JobConfig(Config):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> JobConfig:
-        for section, needs in (("train", "data"), ("evaluate", "data"), ("quantize", "data"), ("serve", "quantize")):
+        for section, needs in (("train", "data"), ("evaluate", "train"), ("quantize", "data"), ("serve", "quantize")):
             if getattr(self, section) is not None and getattr(self, needs) is None:
                 raise ConfigValueError(
                     f"`{section}` needs a `{needs}` section.", got=f"{section} without {needs}",
                     expected="both, or neither", fix=f"add `{needs}:` or remove `{section}:`",
                 )  # fmt: skip
+        if self.evaluate is not None and self.serve is not None:
+            _require_at_most(
+                "evaluate.max_new_tokens", self.evaluate.max_new_tokens,
+                "serve.limits.max_new_tokens", self.serve.limits.max_new_tokens,
+            )  # fmt: skip
+        if self.data is not None and self.quantize is not None:
+            # The hand-off proof takes held-out conversations through the engine.
+            context_tokens = (self.serve or ServeConfig()).engine.context_tokens
+            _require_at_most("data.max_length", self.data.max_length, "serve.engine.context_tokens", context_tokens)
         return self
 
     def resolved(self) -> dict[str, Any]:
         """The whole configuration with all defaults, as plain data that loads again."""
         return self.model_dump(mode="json")
+
+
+def _require_at_most(key: str, value: int, limit_key: str, limit: int) -> None:
+    if value > limit:
+        raise ConfigValueError(
+            f"`{key}` is more than `{limit_key}` allows.", got=f"{key}={value}", expected=f"at most {limit}",
+            fix=f"lower {key} or raise {limit_key}",
+        )  # fmt: skip
 
 
 def load_job(path: Path, overrides: list[str]) -> JobConfig:

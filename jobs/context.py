@@ -14,7 +14,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from cluster.artifacts import ArtifactStore, Manifest
 from cluster.config import digest
-from cluster.connect import Capacity, result_of
+from cluster.connect import NOTHING, Capacity, result_of
 from cluster.errors import ArtifactError
 from cluster.progress import ProgressFile
 from cluster.rundir import RunDirectory
@@ -51,7 +51,8 @@ class Context:
     root: Path
     run: RunDirectory
     attempt: Path
-    capacity: Capacity
+    capacity: Capacity = NOTHING
+    """What the cluster has; nothing until the run is connected to it."""
     fresh: bool = False
     """Do every stage again, whatever is there."""
     report: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +165,7 @@ class Context:
         import ray
 
         cluster = self.job.cluster
-        cpus = min(self.capacity.cpus, max(1.0, cluster.workers * cluster.cpus_per_worker))
+        cpus = min(self.capacity.largest_node_cpus, max(1.0, cluster.workers * cluster.cpus_per_worker))
         progress = self.progress(label.replace(" ", "-"))
         task = ray.remote(function).options(num_cpus=cpus, num_gpus=min(1, cluster.gpus_per_worker), max_retries=0)
         with bar(label, progress):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from cluster.errors import EndpointError
 from cluster.storage import read_json, write_json
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 _FILE = "endpoint.json"
 
@@ -23,6 +26,14 @@ def announce(run_folder: Path, url: str, model: str, api_key: str) -> None:
 def withdraw(run_folder: Path) -> None:
     """Remove the file again."""
     (run_folder / _FILE).unlink(missing_ok=True)
+
+
+def client_of(url: str, api_key: str) -> OpenAI:
+    """The official client, without the environment's proxies: an endpoint's key must not go to one."""
+    import openai
+
+    http_client = openai.DefaultHttpxClient(trust_env=False)
+    return openai.OpenAI(base_url=url, api_key=api_key, max_retries=0, http_client=http_client)
 
 
 def require_endpoint(run_folder: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def make_plan(job: JobConfig) -> Plan:
     data = estimate_data(job)
     shape = _model_shape(job)
     memory = None
-    weights = 2 * shape.num_parameters
+    weights = (4 if job.train is not None and job.train.dtype == "float32" else 2) * shape.num_parameters
     disk_bytes = weights + (weights if job.quantize is not None else 0)
     if job.train is not None:
         trained = shape.num_adapter_parameters(job.train.adapter) if job.train.adapter else shape.num_parameters

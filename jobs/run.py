@@ -15,6 +15,7 @@ from jobs.plan import make_plan, require_free_port, require_room, stages
 from jobs.stages import data, evaluate, merge, model, quantize, serve, train
 from jobs.summary import complete, recorded, wait_for_interrupt
 from serving.config import ServeConfig
+from serving.deploy import require_no_endpoint
 
 
 def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> None:
@@ -35,15 +36,16 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
     with directory.attempt(job.resolved()) as attempt:
         title(f"{job.name}: {' → '.join(stages(job))}")
         fact("run directory", str(directory.path))
-        with connected(job.cluster, keep_logs=attempt / "logs") as capacity:
-            require_fits(job.cluster, capacity)
-            context = Context(job, root, directory, attempt, capacity, fresh, plan.report())
-            with recorded(context):
-                tuned, tokens = _make(context)
-                with _endpoint(context, tuned, tokens) as served:
-                    complete(context, served)
-                    if keep_serving and served is not None:
-                        wait_for_interrupt(served)
+        context = Context(job, root, directory, attempt, fresh=fresh, report=plan.report())
+        with recorded(context), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
+            require_fits(job.cluster, context.capacity)
+            if job.serve is not None:
+                require_no_endpoint()
+            tuned, tokens = _make(context)
+            with _endpoint(context, tuned, tokens) as served:
+                complete(context, served)
+                if keep_serving and served is not None:
+                    wait_for_interrupt(served)
 
 
 def _make(context: Context) -> tuple[Manifest, Manifest | None]:

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,12 @@ _SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".gitignore", 
 _INTERRUPTED = 130
 
 
-def submit(job: JobConfig, address: str, *, follow: bool) -> int:
+def submit(job: JobConfig, address: str, *, follow: bool, options: Sequence[str] = ()) -> int:
     """Submit, and follow the log if `follow`.
 
     Args:
         address: the cluster's dashboard, http://HOST:8265.
+        options: further options of `raysmith run`.
 
     Returns:
         The exit code: 0 when the job succeeded (or was sent and is not followed), 1 when it failed or was stopped, 130
@@ -57,7 +58,7 @@ def submit(job: JobConfig, address: str, *, follow: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="raysmith-") as folder:
         config = package(job, Path(folder))
         remote = RemoteJobs(address)
-        job_id = remote.send(Path(folder), "python -m jobs run job.yaml", job.name)
+        job_id = remote.send(Path(folder), " ".join(["python -m jobs run job.yaml", *options]), job.name)
     title(f"{job.name}: submitted to {remote.address}")
     fact("job", job_id)
     fact("run directory", f"{config['storage']['root']}/runs/{job.name}, on the cluster")

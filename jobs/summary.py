@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cluster.artifacts import package_versions
 from cluster.config import digest
-from jobs.console import console, fact, title
+from jobs.console import console, errors, fact, title
 from jobs.context import Context
 from jobs.report import write_html
 from jobs.stages.serve import Served
@@ -39,22 +39,26 @@ def recorded(context: Context) -> Iterator[None]:
         if context.report["status"] == "running":
             context.report["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             context.report["error"] = str(error) or type(error).__name__
+        try:
+            _write(context)
+        except OSError as second:  # a full disk, say: what went wrong first is what the user must see
+            errors.print(f"The report could not be written: {second}", markup=False)
         raise
-    finally:
-        context.report["seconds"] = round(time.monotonic() - context.began, 1)
-        context.save_report()
-        write_html(context.run.path, context.store)
+    _write(context)
+
+
+def _write(context: Context) -> None:
+    context.report["seconds"] = round(time.monotonic() - context.began, 1)
+    context.save_report()
+    write_html(context.run.path, context.store)
 
 
 def complete(context: Context, served: Served | None) -> None:
     """Mark the run as done and print what came out."""
     report = context.report
-    report["status"] = "done"
     report["artifacts"] = {
         name: artifact_id for name, artifact_id in context.store.names().items() if artifact_id in _made(report)
     }
-    context.save_report()
-    write_html(context.run.path, context.store)
     stages = report["stages"]
     title("Result")
     if "evaluate_before" in stages:
@@ -67,6 +71,8 @@ def complete(context: Context, served: Served | None) -> None:
         fact("model size", f"{sizes}{size(stages['quantize']['size_bytes'])}")
     if stages.get("serve", {}).get("tokens_per_s"):
         fact("endpoint's speed", f"{stages['serve']['tokens_per_s']:.0f} tokens/s, one request at a time")
+    report["status"] = "done"
+    _write(context)
     _where(context, served)
 
 

@@ -65,25 +65,18 @@ def deploy(config: ServeConfig, model_path: Path, model_name: str, source: Model
     from ray import serve
     from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-    if serve.status().applications:
-        raise ResourceError(
-            "An endpoint runs in this cluster already.",
-            field="serve",
-            got=", ".join(serve.status().applications),
-            expected="none",
-            fix="stop it, or use another cluster",
-        )
+    require_no_endpoint()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
-    serve.start(proxy_location="HeadOnly", http_options={"host": config.host, "port": port}, logging_config=quiet)
     key_sha256 = hashlib.sha256(api_key.encode()).hexdigest()
     app = _application(config, quiet).bind(config, str(model_path), model_name, source._asdict(), key_sha256)
-    serve.run_many(
-        [serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=quiet)],
-        wait_for_ingress_deployment_creation=False,
-        wait_for_applications_running=False,
-    )
     try:
+        serve.start(proxy_location="HeadOnly", http_options={"host": config.host, "port": port}, logging_config=quiet)
+        serve.run_many(
+            [serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=quiet)],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
         _wait_until(ApplicationStatus.RUNNING, started + config.startup_timeout_s)
         base = f"http://{_client_host(config.host)}:{port}"
         _probe(base, model_name, api_key)
@@ -91,6 +84,24 @@ def deploy(config: ServeConfig, model_path: Path, model_name: str, source: Model
         shutdown()
         raise
     return Endpoint(f"{base}/v1", model_name, source, time.monotonic() - started)
+
+
+def require_no_endpoint() -> None:
+    """See that nothing is served in the cluster: Serve's proxy, and with it the port, is one for all.
+
+    Raises:
+        ResourceError: an application of Ray Serve runs.
+    """
+    from ray import serve
+
+    if running := serve.status().applications:
+        raise ResourceError(
+            "An endpoint runs in this cluster already.",
+            field="serve",
+            got=", ".join(running),
+            expected="none",
+            fix="stop the run that serves it (Ctrl-C there), or `serve shutdown` if its driver was killed",
+        )
 
 
 def shutdown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import signal
 import socket
@@ -41,7 +42,7 @@ def test_a_published_artifact_holds_its_files_and_says_where_it_comes_from(store
     model = publish(store, "weights", parents={"data": parent.id}, metrics={"loss": 1.5}, config_hash="abc")
     assert (store.files(model) / "sub" / "a.txt").read_text() == "weights"
     assert store.get("thing") == model
-    assert model.id == f"model-{model.content[:12]}"
+    assert re.fullmatch(r"model-[0-9a-f]{12}", model.id)
     assert (model.parents, model.metrics, model.config_hash) == ({"data": parent.id}, {"loss": 1.5}, "abc")
     assert (model.files["sub/a.txt"].size_bytes, model.size_bytes) == (7, 7)
     assert "torch" in model.packages
@@ -83,6 +84,22 @@ def test_the_same_content_is_the_same_artifact_and_keeps_its_first_manifest(stor
     assert second == first
     assert store.names() == {"other": first.id, "thing": first.id}
     assert publish(store, "different").id != first.id
+
+
+def test_the_same_content_made_from_something_else_is_another_artifact(store: ArtifactStore) -> None:
+    data = [publish(store, text, name=text, kind="dataset") for text in ("one", "two")]
+    made = [publish(store, "same", kind="tokens", parents={"text": parent.id}) for parent in data]
+    assert made[0].id != made[1].id
+    assert [store.get(one.id).parents["text"] for one in made] == [parent.id for parent in data]
+
+
+@pytest.mark.parametrize("edit", [{"parents": {"data": "dataset-000000000000"}}, {"source": {"file": "other"}}])
+def test_verification_finds_lineage_that_was_edited(store: ArtifactStore, edit: dict[str, object]) -> None:
+    model = publish(store, "good", parents={"data": "dataset-123456789abc"}, source={"file": "x"})
+    path = store.files(model).parent / "manifest.json"
+    write_json(path, {**read_json(path), **edit})
+    with pytest.raises(ArtifactError, match="altered"):
+        store.verify(store.get(model.id))
 
 
 def test_content_altered_since_is_replaced_when_it_is_published_again(store: ArtifactStore, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cluster.artifacts import ArtifactStore
+from cluster.rundir import read_metrics
 from tests.tiny import conversations
 
 STEPS = 8
@@ -81,6 +82,8 @@ def test_a_job_goes_from_model_to_endpoint(folder: Path, finished: subprocess.Co
     assert list((folder / "store/runs/tiny/tensorboard").glob("events*"))
     assert not (folder / "store/runs/tiny/endpoint.json").exists()
     assert list((folder / "store/runs/tiny/attempts/001/logs").iterdir())
+    measured = max(worker["peak_bytes"] for worker in stages["train"]["memory"])
+    assert report["worker_memory"]["total"] == pytest.approx(measured, rel=0.25)
 
 
 def test_lineage_leads_from_the_served_file_to_data_and_base(
@@ -106,25 +109,32 @@ def test_nothing_is_done_twice(folder: Path, finished: subprocess.CompletedProce
     assert time.monotonic() - began < 120
 
 
-def test_an_interrupted_and_then_killed_driver_resumes_from_its_checkpoints(folder: Path) -> None:
+def test_an_interrupted_and_then_killed_driver_resumes_as_if_nothing_had_happened(folder: Path) -> None:
     steps = 40
-    arguments = ["run", "job.yaml", "name=stopped", f"train.steps={steps}", "train.seed=7"]
-    arguments += ["evaluate=null", "quantize=null", "serve=null"]
+    arguments = ["run", "job.yaml", f"train.steps={steps}", "train.adapter=null", "train.learning_rate=0.001"]
+    arguments += ["quantize=null", "serve=null", "evaluate.questions=[]"]
+    stopped = [*arguments, "name=stopped"]
     run = folder / "store/runs/stopped"
 
-    assert _stop_in_training(folder, arguments, run, signal.SIGINT) == 130
+    assert _stop_in_training(folder, stopped, run, signal.SIGINT) == 130
     assert report_of(folder, "stopped")["status"] == "interrupted"
-    assert _stop_in_training(folder, arguments, run, signal.SIGKILL) == -signal.SIGKILL
-    assert "stopped-adapter" not in ArtifactStore(folder / "store").names()
-    result = raysmith(folder, *arguments)
+    assert _stop_in_training(folder, stopped, run, signal.SIGKILL) == -signal.SIGKILL
+    assert "stopped-model" not in ArtifactStore(folder / "store").names()
+    for command in (stopped, [*arguments, "name=whole", "--fresh"]):
+        result = raysmith(folder, *command)
+        assert result.returncode == 0, result.stdout + result.stderr
 
-    assert result.returncode == 0, result.stdout + result.stderr
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metrics, whole = (read_metrics(folder / "store/runs" / name / "metrics.jsonl") for name in ("stopped", "whole"))
     assert [record["step"] for record in metrics] == list(range(1, steps + 1))
     attempts = [record["attempt"] for record in metrics]
     assert sorted(set(attempts)) == ["001", "002", "003"], "each attempt went on from the one before"
     assert attempts == sorted(attempts)
-    assert report_of(folder, "stopped")["status"] == "done"
+    assert [one["samples"] for one in metrics] == [one["samples"] for one in whole]
+    assert [one["loss"] for one in metrics] == pytest.approx([one["loss"] for one in whole], rel=1e-4)
+    report = report_of(folder, "stopped")
+    assert report["status"] == "done"
+    losses = [report["stages"][f"evaluate_{when}"]["heldout_loss"] for when in ("before", "after")]
+    assert losses[1] < losses[0]
 
 
 def _stop_in_training(folder: Path, arguments: list[str], run: Path, with_signal: signal.Signals) -> int:

@@ -61,11 +61,11 @@ def test_two_sharded_workers_train_like_plain_pytorch(
 ) -> None:
     (tmp_path / "out").mkdir()
     job = Job(
-        config=CONFIG, base=tiny_model, base_name="tiny", tokens=tokens, output=tmp_path / "out",
+        name="run", config=CONFIG, base=tiny_model, base_name="tiny", tokens=tokens, output=tmp_path / "out",
         metrics_file=tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard",
         progress=ProgressFile(tmp_path / "progress.json"), attempt="001",
     )  # fmt: skip
-    result = train(job, ClusterConfig(workers=2), tmp_path, "run")
+    result = train(job, ClusterConfig(workers=2), tmp_path)
     metrics = read_metrics(job.metrics_file)
     assert [record["loss"] for record in metrics] == pytest.approx(_plain_losses(tiny_model, tokens), rel=1e-5)
     assert len(result["memory"]) == 2

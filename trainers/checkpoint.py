@@ -1,7 +1,8 @@
 """Checkpoints: each worker saves its shard, Ray Train gathers them into one folder and registers it when all are there.
 
-What is in one: trained parameters, optimizer states and the step. Sampling order and learning rate are functions of
-the step (`data/sampler.py`, `engine.learning_rate`), so there is nothing else to save.
+What is in one: trained parameters, optimizer states and the step. Sampling order, dropout and learning rate are
+functions of the step (`data/sampler.py`, `loop.py`, `engine.learning_rate`), so there is nothing else to save.
+DeepSpeed's files are pickles: they are read back from this run's own directory alone, never from an artifact.
 """
 
 from __future__ import annotations

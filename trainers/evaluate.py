@@ -27,10 +27,12 @@ def evaluate(
     """
     import torch
 
-    from trainers.models import load_model, load_tokenizer
+    from trainers.models import compute_device, load_model, load_tokenizer
 
     tokenizer = load_tokenizer(model_dir)
+    device = compute_device()
     model = load_model(model_dir, torch.bfloat16)
+    model.to(device)  # type: ignore[arg-type]  # torch's overloads hide transformers' own
     tokens = TokenFile(heldout)
     measure = objective_of(objective)
     total = len(tokens) + len(config.questions)
@@ -39,7 +41,8 @@ def evaluate(
     with torch.inference_mode():
         for start in range(0, len(order), config.batch):
             examples = [tokens[index] for index in order[start : start + config.batch]]
-            nats += float(measure.loss(model, measure.collate(examples, tokenizer.pad_token_id)))
+            batch = measure.collate(examples, tokenizer.pad_token_id)
+            nats += float(measure.loss(model, {key: value.to(device) for key, value in batch.items()}))
             count += sum(measure.weight(example) for example in examples)
             progress.write(min(start + config.batch, len(order)), total, f"loss {nats / count:.3f}")
     loss = nats / count
@@ -68,7 +71,7 @@ def answer_question(
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
     )
-    inputs: Any = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+    inputs: Any = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(model.device)
     generate: Any = model.generate  # torch types a module's attributes as tensors
     with torch.inference_mode():
         output = generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)

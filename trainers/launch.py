@@ -14,11 +14,11 @@ from cluster.storage import read_json
 from trainers.loop import Job, worker
 
 
-def train(job: Job, cluster: ClusterConfig, run_folder: Path, name: str) -> dict[str, Any]:
+def train(job: Job, cluster: ClusterConfig, run_folder: Path) -> dict[str, Any]:
     """Run `trainers.loop.worker` on every worker until all steps are done.
 
-    The run is known to Ray Train by `name` under `run_folder`: started again after a kill, it goes on from the newest
-    checkpoint that was complete.
+    The run is known to Ray Train by `job.name` under `run_folder`: started again after a kill, it goes on from the
+    newest checkpoint that was complete.
 
     Returns:
         `memory`: what each worker used, in bytes.
@@ -41,7 +41,7 @@ def train(job: Job, cluster: ClusterConfig, run_folder: Path, name: str) -> dict
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=RunConfig(
-            name=name,
+            name=job.name,
             storage_path=str(run_folder),
             failure_config=FailureConfig(max_failures=job.config.checkpoint.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=job.config.checkpoint.keep),

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 class Job(NamedTuple):
     """What a training worker is given; paths lie on storage that every worker sees."""
 
+    name: str
+    """Identifies the training: configuration, base and data. One run directory may hold several, one after another."""
     config: TrainConfig
     base: Path
     base_name: str
@@ -74,11 +76,13 @@ def worker(arguments: dict[str, Any]) -> None:
         terms = sum(objective.weight(tokens[index]) for index in indices)
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        nats = torch.zeros(())
+        nats = torch.zeros((), device=engine.device)
+        # Dropout is a function of (seed, step, worker), so that a resumed run draws what the cut-off one would have.
+        torch.manual_seed(hash((config.seed, step, rank)))
         for micro in micro_batches(indices, tokens.lengths, rank, workers, config.batch.accumulation):
             batch = objective.collate([tokens[index] for index in micro], pad_id)
             loss = engine({key: value.to(engine.device) for key, value in batch.items()})
-            nats += loss.detach().cpu()
+            nats += loss.detach()
             # DeepSpeed averages over workers and micro-batches; this makes the average the mean over the step's terms.
             engine.backward(loss * (workers * config.batch.accumulation / terms))
             engine.step()
@@ -118,11 +122,15 @@ def _build(job: Job, objective: Objective, workers: int) -> tuple[DeepSpeedEngin
 def _write_result(engine: DeepSpeedEngine, holder: PeftModel | PreTrainedModel, job: Job, rank: int) -> None:
     import deepspeed
 
+    from trainers.models import load_tokenizer
+
     trainable = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
     with deepspeed.zero.GatheredParameters(trainable, modifier_rank=None, enabled=job.config.deepspeed.stage == 3):
         if rank == 0:
             if job.config.adapter is not None:
                 holder.peft_config["default"].base_model_name_or_path = job.base_name
+            else:
+                load_tokenizer(job.base).save_pretrained(str(job.output))
             holder.save_pretrained(str(job.output))
             (job.output / "README.md").unlink(missing_ok=True)  # peft's empty model card; the manifest says more
 
@@ -150,8 +158,10 @@ class _Log:
     def __init__(self, job: Job, first_step: int) -> None:
         from tensorboardX import SummaryWriter
 
-        # Steps after the checkpoint are trained again: their old lines go, so that each step stands once.
-        kept = [record for record in read_metrics(job.metrics_file) if record["step"] <= first_step]
+        # Steps after the checkpoint are trained again: their old lines go, so that each step stands once. So do the
+        # lines of another training that ran under this name.
+        records = read_metrics(job.metrics_file)
+        kept = [one for one in records if one["training"] == job.name and one["step"] <= first_step]
         write_atomically(job.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
         self._job = job
         self._file = job.metrics_file.open("a", encoding="utf-8")
@@ -161,6 +171,7 @@ class _Log:
     def step(self, step: int, loss: float, terms: int, engine: DeepSpeedEngine, batch: _Batch, seconds: float) -> None:
         num_tokens = int(batch.lengths.sum())
         record = {
+            "training": self._job.name,
             "step": step + 1,
             "attempt": self._job.attempt,
             "loss": loss,

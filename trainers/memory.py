@@ -2,7 +2,8 @@
 
 Model states follow Rajbhandari et al. 2019 (arXiv 1910.02054), section 3, with the trained parameters in place of all
 of them. Activations are counted for a Llama layer as transformers computes it, by what autograd keeps for the backward
-pass; the figures in `_activation_bytes` name each part. tests/test_memory.py compares the sum with a measured peak.
+pass; the figures in `_activation_bytes` name each part. tests/test_training.py and tests/test_pipeline.py compare the
+sum with measured peaks.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def worker_memory(shape: Shape, config: TrainConfig, workers: int, longest: int,
         runtime=RUNTIME_BYTES,
         weights=weights // workers if stage == 3 else weights,
         # The flat reduction buckets hold a second copy while a micro-batch is reduced.
-        gradients=2 * element * trained // (workers if stage >= 2 else 1),
+        gradients=element * trained + element * trained // (workers if stage >= 2 else 1),
         optimizer=(master + 8 * trained) // (workers if stage >= 1 else 1),
         activations=tokens * shape.layers * _activation_bytes(shape, element, config.adapter),
         # Logits in the model's type, in float32, their log-softmax, and the gradient on the way back.

@@ -10,13 +10,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cluster.config import file_digest
+from cluster.config import digest, file_digest
 from cluster.errors import ModelError
 from trainers.config import Dtype, ModelConfig
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+_MODEL_FILES = {".json", ".safetensors", ".jinja", ".model", ".txt"}
 
 
 class ModelSource(NamedTuple):
@@ -44,7 +47,9 @@ def locate(config: ModelConfig) -> ModelSource:
     if path.suffix == ".gguf" and path.is_file():
         return ModelSource(path, {"file": path.name, "sha256": file_digest(path)})
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
-        return ModelSource(path, {"folder": path.name})
+        files = sorted(one for one in path.iterdir() if one.suffix in _MODEL_FILES)
+        content = digest({one.name: file_digest(one) for one in files})
+        return ModelSource(path, {"folder": path.name, "sha256": content})
     raise ModelError(
         "There is no model at that path.", field="model.path", got=path,
         expected="a .gguf file, or a folder with config.json and *.safetensors",
@@ -126,6 +131,8 @@ def convert(source: ModelSource, folder: Path, dtype: Dtype) -> None:
         _restore_pre_tokenizer(tokenizer, source.path)
     if source.is_gguf:
         arguments["quantization_config"] = GgufConfig(dequantize=True)
+    else:
+        arguments["use_safetensors"] = True
     model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype), **arguments)
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
         raise ModelError(
@@ -153,6 +160,13 @@ def _restore_pre_tokenizer(tokenizer: PreTrainedTokenizerBase, path: Path) -> No
             "The GGUF file's tokenizer cannot be rebuilt exactly.", field="tokenizer.ggml.pre", got=name,
             expected="smollm or gpt-2", fix="use the model's original folder with tokenizer.json: model.path",
         )  # fmt: skip
+
+
+def compute_device() -> str:
+    """`cuda` in a process that was given a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -31,17 +31,10 @@ def obtain(context: Context) -> Manifest:
         return Made({"source": source.origin}, source=source.origin)
 
     return context.make(
-        "model", VERSION, {"dtype": dtype}, {}, work, publish_as=config.name, kind="model", outside=_identity(source)
+        "model", VERSION, {"dtype": dtype}, {}, work, publish_as=config.name, kind="model", outside=source.origin
     ).artifact
 
 
 def _convert(progress: ProgressFile, source: ModelSource, folder: Path, dtype: Dtype) -> None:
     progress.write(0, 1)
     convert(source, folder, dtype)
-
-
-def _identity(source: ModelSource) -> dict[str, str]:
-    if source.is_gguf:
-        return source.origin
-    files = sorted(source.path.glob("*.safetensors"))
-    return source.origin | {file.name: f"{file.stat().st_size}-{file.stat().st_mtime_ns}" for file in files}

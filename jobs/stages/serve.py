@@ -6,17 +6,21 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.artifacts import Manifest
+from cluster.errors import EndpointError
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.endpoint import announce, withdraw
+from jobs.endpoint import announce, client_of, withdraw
 from jobs.lineage import ancestors
 from jobs.stages.quantize import FILE_NAME
 from serving.config import ServeConfig
 from serving.deploy import Endpoint, ModelSource, deploy, shutdown
 from trainers.config import EvaluateConfig
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 
 class Served(NamedTuple):
@@ -47,29 +51,40 @@ def serving(context: Context, model: Manifest, config: ServeConfig) -> Iterator[
 
 def ask(context: Context, served: Served, config: EvaluateConfig) -> None:
     """Ask through the official OpenAI client, streaming; greedy, so that the answers can be compared."""
-    from openai import OpenAI
+    from openai import APIError
 
-    client = OpenAI(base_url=served.endpoint.url, api_key=served.api_key, max_retries=0)
+    client = client_of(served.endpoint.url, served.api_key)
     answers, tokens, seconds = [], 0, 0.0
     for question in config.questions:
         began = time.perf_counter()
-        stream = client.chat.completions.create(
-            model=served.endpoint.model,
-            messages=[{"role": "user", "content": question}],
-            max_tokens=config.max_new_tokens,
-            temperature=0,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        text, first_token_s = "", None
-        for chunk in stream:
-            if chunk.usage is not None:
-                tokens += chunk.usage.completion_tokens
-            if chunk.choices and chunk.choices[0].delta.content:
-                first_token_s = first_token_s or time.perf_counter() - began
-                text += chunk.choices[0].delta.content
+        try:
+            text, first_token_s, num_tokens = _stream_answer(client, served.endpoint.model, question, config)
+        except APIError as error:
+            raise EndpointError("The endpoint did not answer.", field=served.endpoint.url, got=error.message) from None
+        tokens += num_tokens
         seconds += time.perf_counter() - began
-        answers.append({"question": question, "answer": text.strip(), "first_token_s": first_token_s})
+        answers.append({"question": question, "answer": text, "first_token_s": first_token_s})
     report = context.report["stages"]["serve"]
     report |= {"answers": answers, "tokens_per_s": tokens / seconds if seconds else None}
     context.save_report()
+
+
+def _stream_answer(client: OpenAI, model: str, question: str, config: EvaluateConfig) -> tuple[str, float | None, int]:
+    """The answer, the seconds to its first token, and its number of tokens."""
+    began = time.perf_counter()
+    stream = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": question}],
+        max_tokens=config.max_new_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    text, first_token_s, num_tokens = "", None, 0
+    for chunk in stream:
+        if chunk.usage is not None:
+            num_tokens = chunk.usage.completion_tokens
+        if chunk.choices and chunk.choices[0].delta.content:
+            first_token_s = first_token_s or time.perf_counter() - began
+            text += chunk.choices[0].delta.content
+    return text.strip(), first_token_s, num_tokens

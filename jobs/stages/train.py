@@ -35,6 +35,7 @@ def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfi
     def work(output: Path) -> Made:
         progress = context.progress("train")
         job = Job(
+            name=name,
             config=config,
             base=context.files(base),
             base_name=base.id,
@@ -46,7 +47,7 @@ def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfi
             attempt=context.attempt.name,
         )
         with bar("train", progress):
-            result = launch(job, context.job.cluster, folder, name)
+            result = launch(job, context.job.cluster, folder)
         report = _summary(context.run.read_metrics()) | result
         return Made(report, metrics={"final_loss": report["final_loss"], "steps": config.steps})
 

@@ -1,8 +1,7 @@
 """Which samples a step trains on: a pure function of (seed, step). There is no state to save or lose.
 
 Epoch e is a permutation of the data drawn from the seed and e; the epochs follow one another without a gap, and step
-s takes the s-th run of `batch` places. The global batch does not depend on the number of workers, so a run resumed on
-another number of them sees the same samples in the same steps.
+s takes the s-th run of `batch` places, however many workers share them.
 """
 
 from __future__ import annotations
