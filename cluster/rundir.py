@@ -1,7 +1,7 @@
 """A run directory: everything one named run leaves behind.
 
     config.yaml              the resolved configuration
-    attempts/001/            one folder a start of the driver: config.yaml, environment.json, ray/ logs
+    attempts/001/            one folder a start of the driver: config.yaml, environment.json, logs/
     metrics.jsonl            one JSON object a training step: step, loss, learning rate, tokens a second …
     tensorboard/             the same as TensorBoard events
     report.json, report.html the results of every stage (docs/report.md)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,9 +111,9 @@ def test_nothing_is_done_twice(folder: Path, finished: subprocess.CompletedProce
 
 
 def test_an_interrupted_and_then_killed_driver_resumes_as_if_nothing_had_happened(folder: Path) -> None:
-    steps = 40
+    steps = 120
     arguments = ["run", "job.yaml", f"train.steps={steps}", "train.adapter=null", "train.learning_rate=0.001"]
-    arguments += ["quantize=null", "serve=null", "evaluate.questions=[]"]
+    arguments += ["train.checkpoint.every_steps=10", "quantize=null", "serve=null", "evaluate.questions=[]"]
     stopped = [*arguments, "name=stopped"]
     run = folder / "store/runs/stopped"
 
@@ -138,16 +139,20 @@ def test_an_interrupted_and_then_killed_driver_resumes_as_if_nothing_had_happene
 
 
 def _stop_in_training(folder: Path, arguments: list[str], run: Path, with_signal: signal.Signals) -> int:
-    """Start a job, send a signal once it has made two checkpoints of its own, and give its exit code."""
-    seen = set(run.glob("train/train-*/checkpoint_*"))
+    """Start a job, send a signal once Ray Train has registered a checkpoint of its own, and give its exit code."""
+    before = _registered(run)
     command = [sys.executable, "-m", "jobs", *arguments]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    new: set[Path] = set()
     deadline = time.monotonic() + 200
-    while len(new) < 2:
+    while not _registered(run) - before:
         assert process.poll() is None, "the job ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-        new |= set(run.glob("train/train-*/checkpoint_*")) - seen
     os.kill(process.pid, with_signal)
     return process.wait(timeout=60)
+
+
+def _registered(run: Path) -> set[str]:
+    # A folder is there before all workers have written into it; Ray Train's own record says which are complete.
+    records = run.glob("train/train-*/checkpoint_manager_snapshot.json")
+    return {name for record in records for name in re.findall(r"checkpoint_[\d_.-]+\d", record.read_text())}
