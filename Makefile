@@ -1,5 +1,5 @@
-# demo   the environment from the lock, then the quickstart (embedded Ray, CPU)
-# test   the environment, then the test suite
+# demo   the environment from the lock, then the quickstart (embedded Ray, CPU); ARGS=serve.port=8001 and the like
+# test   the environment, then the test suite; ARGS="-k sampler" and the like
 # check  lint, formatting, types, import layers
 # lock   resolve the dependencies of pyproject.toml again (needs uv)
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.made-$(shell (cat requirements.lock .ci/environment; $(PYTHON)
 
 .PHONY: demo test check lock environment
 demo: environment
-	$(BIN)/raysmith run configs/quickstart.yaml
+	$(BIN)/raysmith run configs/quickstart.yaml $(ARGS)
 
 test: environment
 	$(BIN)/pytest $(ARGS)
