@@ -8,13 +8,15 @@ sum with measured peaks.
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import Any, NamedTuple
 
 from cluster.errors import ModelError
 from trainers.config import LoraConfig, TrainConfig
 
-# Resident size of a worker that has imported torch, transformers, peft and DeepSpeed and holds no model yet.
-RUNTIME_BYTES = 690_000_000
+# Resident size of a worker that has imported torch, transformers, peft and DeepSpeed and holds no model yet, measured
+# with torch 2.13: the CUDA build maps far larger libraries, on a machine without a GPU too.
+_RUNTIME_BYTES = {"cpu": 690_000_000, "cuda": 1_000_000_000}
 
 
 _DIMENSIONS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
@@ -105,7 +107,7 @@ def worker_memory(shape: Shape, config: TrainConfig, workers: int, longest: int,
     tokens = config.batch.sequences * longest
     master = 4 * trained if element == 2 else 0
     return WorkerMemory(
-        runtime=RUNTIME_BYTES,
+        runtime=_RUNTIME_BYTES["cpu" if importlib.metadata.version("torch").endswith("+cpu") else "cuda"],
         weights=weights // workers if stage == 3 else weights,
         # The flat reduction buckets hold a second copy while a micro-batch is reduced.
         gradients=element * trained + element * trained // (workers if stage >= 2 else 1),
