@@ -51,7 +51,8 @@ def run(
     try:
         run_job(job, keep_serving=keep_serving, fresh=fresh)
     except KeyboardInterrupt:
-        errors.print("\nStopped. Run the same command to go on from the last checkpoint.")
+        again = "it without --fresh" if fresh else "the same command"
+        errors.print(f"\nStopped. Run {again} to go on from the last checkpoint.")
         raise
 
 

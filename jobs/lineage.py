@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from cluster.artifacts import ArtifactStore, FileRecord, Manifest, compare_manifests
+from cluster.errors import ArtifactError
 from jobs.words import size
 
 
@@ -56,7 +57,11 @@ def list_table(store: ArtifactStore) -> Table:
         table.add_column(column, no_wrap=True)
     table.add_column("made from")  # in a narrow terminal this one gives way
     for name, artifact_id in store.names().items():
-        manifest = store.get(artifact_id)
+        try:
+            manifest = store.get(artifact_id)
+        except ArtifactError as error:  # one that was removed or damaged must not hide the others
+            table.add_row(name, artifact_id, "—", "—", escape(error.message))
+            continue
         made_from = ", ".join(manifest.parents.values()) or ", ".join(manifest.source.values())
         when = manifest.created[:16].replace("T", " ")
         table.add_row(name, manifest.id, size(manifest.size_bytes), when, escape(made_from))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,11 @@ def test_verify_fails_after_tampering(tampered: str, with_manifest: bool, tuned:
     assert "ArtifactError: The artifact was altered after it was published." in done.stderr
     assert manifest.id in done.stderr
     assert ("sub/a.txt" in done.stderr) is not with_manifest
+
+
+def test_ls_shows_the_others_when_one_is_gone(tuned: Manifest, tmp_path: Path) -> None:
+    shutil.rmtree(ArtifactStore(tmp_path).files(tuned).parent)
+    done = raysmith("ls", storage=tmp_path)
+    assert done.returncode == 0
+    assert "No artifact of that name." in done.stdout
+    assert all(name in done.stdout for name in ArtifactStore(tmp_path).names())

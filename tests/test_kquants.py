@@ -24,9 +24,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from cluster.errors import ModelError, ResourceError
+from cluster.storage import require_free_space
 from serving.quantizers import _ggml
 from serving.quantizers._recipes import ModelShape, tensor_type
-from serving.quantizers.kquants import Config, quantize, require_space
+from serving.quantizers.kquants import Config, quantize
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -459,8 +460,8 @@ def test_importance_for_an_unknown_parameter(llama: Path, tmp_path: Path) -> Non
 
 
 def test_disk_without_room(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="MiB free"):
-        require_space(tmp_path, 2**60)
+    with pytest.raises(ResourceError, match="Not enough disk space for the quantized model"):
+        require_free_space(tmp_path, 2**60, "for the quantized model")
 
 
 def test_disk_that_fills_up_while_writing(llama: Path, tmp_path: Path) -> None:

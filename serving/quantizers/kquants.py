@@ -7,7 +7,6 @@ No calibration text is needed. Rows that are no multiple of 256 columns fall bac
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cluster.config import PluginConfig
 from cluster.errors import ModelError, ResourceError
+from cluster.storage import require_free_space
 from serving.quantize import Quantized
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def quantize(
     tensor_bytes = sum(tensor.num_bytes for tensor in plan)
 
     out_file.parent.mkdir(parents=True, exist_ok=True)
-    require_space(out_file.parent, tensor_bytes + METADATA_BYTES_PER_TOKEN * checkpoint.config.vocab_size)
+    need_bytes = tensor_bytes + METADATA_BYTES_PER_TOKEN * checkpoint.config.vocab_size
+    require_free_space(out_file.parent, need_bytes, "for the quantized model")
     with _whole_or_nothing(out_file) as partial:
         write_gguf(partial, checkpoint, config.recipe, plan, importance or {}, progress)
     return Quantized(
@@ -88,23 +89,6 @@ def quantize(
         bits_per_weight=8 * tensor_bytes / sum(tensor.num_weights for tensor in plan),
         tensor_types=dict(Counter(tensor.type.name for tensor in plan)),
     )
-
-
-def require_space(folder: Path, need_bytes: int) -> None:
-    """See that the disk of `folder` has room.
-
-    Raises:
-        ResourceError: less than `need_bytes` is free.
-    """
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < need_bytes:
-        raise ResourceError(
-            "The disk lacks room for the quantized model.",
-            field=str(folder),
-            got=f"{free_bytes / 2**20:,.0f} MiB free",
-            expected=f"{need_bytes / 2**20:,.0f} MiB",
-            fix="free some, choose a smaller recipe, or write elsewhere",
-        )
 
 
 @contextmanager
