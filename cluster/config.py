@@ -59,8 +59,10 @@ class FromFolder:
         objective: Annotated[PluginConfig, FromFolder("trainers.objectives")]
     """
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, default: str | None = None) -> None:
         self.package = package
+        self.default = default
+        """The plug-in that is meant when a mapping has no `kind`."""
 
     def names(self) -> list[str]:
         """The names of the plug-ins that exist."""
@@ -76,6 +78,8 @@ class FromFolder:
         if isinstance(value, PluginConfig):
             return value
         fields = {"kind": value} if isinstance(value, str) else value
+        if self.default is not None and isinstance(fields, dict):
+            fields = {"kind": self.default, **fields}
         kind = fields.get("kind") if isinstance(fields, dict) else value
         if kind not in self.names():
             raise PydanticCustomError("unknown_kind", "unknown kind", {"kind": kind, "valid": self.names()})

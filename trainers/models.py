@@ -169,12 +169,25 @@ def compute_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a safetensors folder on the CPU, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
+HEADS = {
+    "causal_lm": "AutoModelForCausalLM",
+    "masked_lm": "AutoModelForMaskedLM",
+    "reward": "AutoModelForSequenceClassification",
+}
+"""Kind of model → the transformers class that loads it."""
 
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+
+def load_model(folder: Path, dtype: torch.dtype, head: str = "causal_lm") -> PreTrainedModel:
+    """Load a safetensors folder on the CPU, in evaluation mode.
+
+    Args:
+        head: a key of `HEADS`; `reward` is one scalar, new and zero if the folder has none.
+    """
+    import transformers
+
+    arguments: dict[str, Any] = {"num_labels": 1} if head == "reward" else {}
+    model: PreTrainedModel = getattr(transformers, HEADS[head]).from_pretrained(
+        str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **arguments
     )
     model.eval()
     return model

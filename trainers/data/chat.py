@@ -25,7 +25,8 @@ _MAX_LINE_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class Rendered:
-    """One conversation as tokens: `input_ids` [n] and `trained` [n], 1 where the loss counts."""
+    """One conversation as tokens: `input_ids` [n] and `trained` [n], the number of the assistant turn (from 1) where
+    the loss counts, else 0."""
 
     input_ids: list[int]
     trained: list[int]
@@ -123,10 +124,11 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str = 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str) -> Rendered:
     ids = _template(tokenizer, messages, prompt=False)
-    trained = [0] * len(ids)
+    trained, answers = [0] * len(ids), 0
     for index, turn in enumerate(messages):
         if turn["role"] != "assistant":
             continue
+        answers += 1
         before = _template(tokenizer, messages[:index], prompt=True)
         through = _template(tokenizer, messages[: index + 1], prompt=False)
         if ids[: len(before)] != before or ids[: len(through)] != through:
@@ -136,7 +138,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str) 
                 fix="split the conversation into one example a turn; begin no answer with empty lines",
             )  # fmt: skip
         end = _end_of_turn(through, len(before), tokenizer)
-        trained[len(before) : end] = [1] * (end - len(before))
+        trained[len(before) : end] = [answers] * (end - len(before))
     return Rendered(ids, trained)
 
 
@@ -196,7 +198,7 @@ def render_file(tokenizer: PreTrainedTokenizerBase, path: Path, max_length: int)
             counts.too_long_lines.append(number)
             continue
         counts.tokens += len(rendered.input_ids)
-        counts.trained_tokens += sum(rendered.trained)
+        counts.trained_tokens += sum(turn > 0 for turn in rendered.trained)
         examples.append(rendered)
     if not examples:
         raise DataError(

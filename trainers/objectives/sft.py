@@ -1,70 +1,58 @@
-"""Supervised fine-tuning: cross-entropy of the trained tokens of a conversation, given all tokens before them.
-
-What differs from the textbook: the head (hidden states → vocabulary) runs only at places whose next token is trained.
-With a vocabulary of 49k and questions as long as answers, that saves a fifth of the step and most of its memory. The
-loss is a sum; the loop divides by the trained tokens of the whole step, so that every token weighs the same however
-the batch is cut into micro-batches and workers.
-"""
+"""Supervised fine-tuning: cross-entropy of the trained tokens of a conversation, given all tokens before them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from pydantic import PositiveInt
+
 from cluster.config import PluginConfig
+from trainers.data.packing import pack
+from trainers.objectives._next_token import next_token_batch, next_token_loss
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from trainers.data.chat import Rendered
+    from trainers.objectives import Batch, Example, Loss
 
-Batch = dict[str, "torch.Tensor"]
-_MULTIPLE = 32
-_IGNORED = -100
+FORMATS = ("chat",)
+HEAD = "causal_lm"
 
 
 class Config(PluginConfig):
     """Keys of `train.objective: sft`."""
 
     kind: Literal["sft"] = "sft"
+    loss_on: Literal["assistant", "completion", "all"] = "assistant"
+    """`assistant`: every assistant turn; `completion`: the last one only; `all`: prompts and templates too."""
+    head_chunk: PositiveInt | None = 1024
+    """Tokens whose logits are held in memory at once; null: all of a micro-batch."""
 
 
-def collate(examples: list[Rendered], pad_id: int) -> Batch:
-    """Pad on the right: `input_ids`, `attention_mask` and `trained`, each [sequences, length]."""
-    import torch
+class Objective:
+    """Cross-entropy at the places that `loss_on` names."""
 
-    length = _rounded(max(len(example.input_ids) for example in examples))
+    def __init__(self, config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._config = config
+        self._pad_id: int = tokenizer.pad_token_id
 
-    def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
-        return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
+    def collate(self, examples: list[Example]) -> Batch:
+        """Rows of columns `input_ids` and `trained` (the number of the assistant turn, 0 elsewhere)."""
+        packed = pack([example.row["input_ids"] for example in examples], self._pad_id)
+        places = [
+            start + np.flatnonzero(self._trained(example.row["trained"])[1:])
+            for start, example in zip(packed.starts, examples, strict=True)
+        ]
+        num_tokens = sum(len(example.row["input_ids"]) for example in examples)
+        return next_token_batch(packed, np.concatenate(places).astype(np.int64), num_tokens)
 
-    return {
-        "input_ids": padded([e.input_ids for e in examples], pad_id),
-        "attention_mask": padded([[1] * len(e.input_ids) for e in examples], 0),
-        "trained": padded([e.trained for e in examples], 0).bool(),
-    }
+    def _trained(self, turns: np.ndarray) -> np.ndarray:
+        if self._config.loss_on == "all":
+            return np.ones_like(turns)
+        return turns == turns.max() if self._config.loss_on == "completion" else turns > 0
 
-
-def weight(example: Rendered) -> int:
-    """Tokens of an example that count in the loss: its trained tokens but the first, which nothing precedes."""
-    return sum(example.trained[1:])
-
-
-def loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Summed cross-entropy in nats, a float32 scalar."""
-    from torch.nn.functional import cross_entropy, pad
-
-    hidden = model.get_decoder()(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-    ).last_hidden_state  # [sequences, length, hidden]
-    places = batch["trained"][:, 1:].flatten().nonzero()[:, 0]  # [trained tokens], into [sequences × (length - 1)]
-    targets = batch["input_ids"][:, 1:].flatten()[places]
-    filling = _rounded(len(places)) - len(places)
-    places, targets = pad(places, (0, filling)), pad(targets, (0, filling), value=_IGNORED)
-    logits = model.get_output_embeddings()(hidden[:, :-1].flatten(0, 1)[places])  # [trained tokens, vocabulary]
-    return cross_entropy(logits.float(), targets, reduction="sum", ignore_index=_IGNORED)
-
-
-def _rounded(length: int) -> int:
-    # Every new shape makes oneDNN compile and keep another kernel: few shapes cost less time and memory.
-    return -(-length // _MULTIPLE) * _MULTIPLE
+    def loss(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> Loss:
+        """Nats, summed over the trained tokens."""
+        return next_token_loss(model, tensors, self._config.head_chunk)

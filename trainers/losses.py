@@ -1,0 +1,90 @@
+"""Cross-entropy of a language model's head without ever holding the logits of all tokens.
+
+Legend: n tokens, h hidden width, v vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy, linear
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Loss and gradients of one chunk of tokens after the other.
+
+    The gradient of a sum is known while its terms are computed, so each chunk's logits (chunk × v) are turned into
+    gradients of hidden states and head at once and forgotten, as in the fused kernel of Liger (Hsu et al. 2024, arXiv
+    2410.10989); what is kept is n × h and v × h. Three matrix products a token, as without chunks.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor, chunk: int
+    ) -> torch.Tensor:
+        wanted = ctx.needs_input_grad
+        grad_hidden = torch.empty_like(hidden) if wanted[0] else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wanted[2] else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            counted = targets[part, None] >= 0  # [chunk, 1]
+            classes = targets[part, None].clamp(min=0)
+            logits = linear(hidden[part], weight, bias).float()
+            log_total = logits.logsumexp(-1, keepdim=True)
+            total += ((log_total - logits.gather(-1, classes)) * counted).sum()
+            grad = logits.sub_(log_total).exp_()  # softmax, in place
+            grad.scatter_add_(-1, classes, torch.full_like(log_total, -1.0))
+            grad *= counted
+            if grad_bias is not None:
+                grad_bias += grad.sum(0)
+            grad = grad.to(hidden.dtype)
+            if grad_hidden is not None:
+                torch.mm(grad, weight, out=grad_hidden[part])
+            if grad_weight is not None:
+                grad_weight += grad.t() @ hidden[part]
+        ctx.grads = (
+            grad_hidden,
+            None if grad_weight is None else grad_weight.to(weight.dtype),
+            None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
+        )
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (upstream,) = grads
+        found = [None if grad is None else grad.mul_(upstream.to(grad.dtype)) for grad in ctx.grads]
+        return *found, None, None
+
+
+def head_cross_entropy(
+    head: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int | None
+) -> torch.Tensor:
+    """Summed cross-entropy of `head(hidden)`, a float32 scalar.
+
+    Args:
+        hidden: [n, h].
+        targets: [n] token ids; negative ones do not count.
+        chunk: tokens whose logits are held at once; None: all.
+    """
+    if chunk is None or len(hidden) <= chunk:
+        return cross_entropy(head(hidden).float(), targets, reduction="sum")
+    # Called through the module, so that ZeRO-3's hooks gather a partitioned weight.
+    forward = head.forward
+    head.forward = lambda states: _ChunkedCrossEntropy.apply(states, head.weight, head.bias, targets, chunk)  # type: ignore[method-assign]
+    try:
+        total: torch.Tensor = head(hidden)
+    finally:
+        head.forward = forward  # type: ignore[method-assign]
+    return total
+
+
+def right_predictions(head: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
+    """How many of [n] `targets` (negative ones do not count) are the head's most probable token, a float32 scalar."""
+    right = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    for start in range(0, len(hidden), chunk):
+        part = slice(start, start + chunk)
+        right += (head(hidden[part]).argmax(-1) == targets[part]).sum()
+    return right
