@@ -35,20 +35,44 @@ _TOKEN = {"RAY_AUTH_MODE": "token"}
 _EMBEDDED = {**_ENVIRONMENT, **_TOKEN, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
+class WorkerRange(Config):
+    """An elastic number of workers: training starts with `min`, and is restarted with more as they become free."""
+
+    min: PositiveInt
+    """Fewer than these, and training waits."""
+    max: PositiveInt
+    """More are not taken."""
+
+
 class ClusterConfig(Config):
     """Which Ray cluster runs the job, and what each training worker gets."""
 
     address: str = "local"
     """`local`: a cluster inside this process, on loopback, gone when it ends. `auto`: the one this machine belongs
     to. `HOST:PORT`: that head node. `ray://HOST:PORT`: a remote one through Ray's client."""
-    workers: PositiveInt = 1
-    """Training workers (data-parallel processes)."""
+    workers: PositiveInt | WorkerRange = 1
+    """Training workers (data-parallel processes): a number, or `{min: …, max: …}` for as many as there is room for."""
     cpus_per_worker: float = Field(default=1.0, gt=0)
     """CPU cores a training worker; also its number of compute threads."""
     gpus_per_worker: int = Field(default=0, ge=0, le=1)
     """GPUs a training worker: 0 or 1 (one process drives one GPU)."""
     num_cpus: PositiveInt | None = None
     """Cores that an embedded cluster offers; default: all of this machine."""
+
+    @property
+    def min_workers(self) -> int:
+        """The fewest workers that training starts with."""
+        return self.workers.min if isinstance(self.workers, WorkerRange) else self.workers
+
+    @property
+    def max_workers(self) -> int:
+        """The most workers that training takes."""
+        return self.workers.max if isinstance(self.workers, WorkerRange) else self.workers
+
+    @property
+    def worker_range(self) -> int | tuple[int, int]:
+        """As Ray Train's ScalingConfig takes it."""
+        return (self.min_workers, self.max_workers) if isinstance(self.workers, WorkerRange) else self.workers
 
 
 class Capacity(NamedTuple):
@@ -193,8 +217,8 @@ def require_fits(config: ClusterConfig, capacity: Capacity) -> None:
         ResourceError: too few CPUs or GPUs in all.
     """
     for name, needed, there, key in (
-        ("CPUs", config.workers * config.cpus_per_worker, capacity.cpus, "cpus_per_worker"),
-        ("GPUs", config.workers * config.gpus_per_worker, capacity.gpus, "gpus_per_worker"),
+        ("CPUs", config.min_workers * config.cpus_per_worker, capacity.cpus, "cpus_per_worker"),
+        ("GPUs", config.min_workers * config.gpus_per_worker, capacity.gpus, "gpus_per_worker"),
         ("CPUs on one node", config.cpus_per_worker, capacity.largest_node_cpus, "cpus_per_worker"),
     ):
         if needed > there:

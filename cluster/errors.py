@@ -7,6 +7,7 @@
     ├── ResourceError      memory, disk, ports, CPUs or GPUs that are not there
     ├── ClusterError       connecting to Ray, or a Ray worker that died
     ├── ArtifactError      an artifact that is missing or was altered
+    ├── TrainingError      a training that diverged
     ├── HandoffError       two holders of a model disagree, or an adapter changes nothing
     └── EndpointError      an endpoint that does not come up or does not answer
 
@@ -84,6 +85,10 @@ class ClusterError(RaysmithError):
 
 class ArtifactError(RaysmithError):
     """An artifact is missing, or its files no longer match its hash."""
+
+
+class TrainingError(RaysmithError):
+    """A training diverged: its loss or gradient is not a finite number, or has stayed far above what it was."""
 
 
 class HandoffError(RaysmithError):

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 from pydantic import Field, model_validator
 
-from cluster.config import Config
+from cluster.config import Config, FromFolder
 from cluster.config_file import load_config
 from cluster.connect import ClusterConfig
 from cluster.storage import StorageConfig
 from serving.config import ServeConfig
 from serving.quantize import QuantizeConfig
 from trainers.config import ConfigValueError, DataConfig, EvaluateConfig, HandoffConfig, ModelConfig, TrainConfig
+from trainers.objectives import module_of
+from trainers.tokenizer import TokenizerConfig
+
+_NEEDS = (
+    ("train", "data"), ("evaluate", "train"), ("quantize", "data"), ("serve", "quantize"), ("tokenizer", "data"),
+)  # fmt: skip
+_OBJECTIVES = FromFolder("trainers.objectives")
 
 
 class JobConfig(Config):
-    """A job: model → data → evaluate → train → merge → evaluate → quantize → serve."""
+    """A job: model → data → evaluate → train → merge → evaluate → quantize → serve.
+
+    A new model is made from its data: data → tokenizer → model → …
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,49}$")
     """Names the run directory and what it publishes."""
@@ -27,8 +37,10 @@ class JobConfig(Config):
     """Where runs and artifacts are kept."""
     model: ModelConfig
     """The base model."""
-    data: DataConfig | None = None
-    """Conversations to train and to measure on."""
+    tokenizer: TokenizerConfig | None = None
+    """The tokenizer of a new model (`model.scratch`), trained on the data."""
+    data: Annotated[DataConfig, FromFolder("trainers.formats", default="chat")] | None = None
+    """What is trained and measured on: a file of trainers/formats, with its keys; `chat` if no `kind` is given."""
     evaluate: EvaluateConfig | None = None
     """What is measured before and after training."""
     train: TrainConfig | None = None
@@ -40,28 +52,124 @@ class JobConfig(Config):
     serve: ServeConfig | None = None
     """The endpoint."""
 
+    @property
+    def head(self) -> str:
+        """Which kind of model the job trains: a key of `trainers.models.HEADS`."""
+        return "causal_lm" if self.train is None else cast(str, module_of(self.train.objective).HEAD)
+
+    @property
+    def trains_itself(self) -> bool:
+        """Whether the objective brings its own training loop, and with it its own measurements."""
+        return self.train is not None and hasattr(module_of(self.train.objective), "worker")
+
     @model_validator(mode="after")
     def _sections_fit(self) -> JobConfig:
-        for section, needs in (("train", "data"), ("evaluate", "train"), ("quantize", "data"), ("serve", "quantize")):
+        for section, needs in _NEEDS:
             if getattr(self, section) is not None and getattr(self, needs) is None:
                 raise ConfigValueError(
                     f"`{section}` needs a `{needs}` section.", got=f"{section} without {needs}",
                     expected="both, or neither", fix=f"add `{needs}:` or remove `{section}:`",
                 )  # fmt: skip
-        if self.evaluate is not None and self.serve is not None:
-            _require_at_most(
-                "evaluate.max_new_tokens", self.evaluate.max_new_tokens,
-                "serve.limits.max_new_tokens", self.serve.limits.max_new_tokens,
-            )  # fmt: skip
-        if self.data is not None and self.quantize is not None:
-            # The hand-off proof takes held-out conversations through the engine.
-            context_tokens = (self.serve or ServeConfig()).engine.context_tokens
-            _require_at_most("data.max_length", self.data.max_length, "serve.engine.context_tokens", context_tokens)
+        _require_new_model_whole(self)
+        _require_fitting_data(self)
+        _require_fitting_head(self)
+        _require_enough_sequences(self)
+        _require_room_for_text(self)
         return self
 
     def resolved(self) -> dict[str, Any]:
         """The whole configuration with all defaults, as plain data that loads again."""
         return self.model_dump(mode="json")
+
+
+def _require_new_model_whole(job: JobConfig) -> None:
+    """A new model is made of text, by way of a tokenizer, and is nothing before it is trained."""
+    if job.model.scratch is None:
+        if job.tokenizer is not None:
+            raise ConfigValueError(
+                "`tokenizer` is for a new model.", got="tokenizer with a ready model, which brings its own",
+                expected="model.scratch", fix="remove `tokenizer:`",
+            )  # fmt: skip
+        return
+    for section in ("tokenizer", "train"):
+        if getattr(job, section) is None:
+            raise ConfigValueError(
+                f"A new model needs a `{section}` section.", got=f"model.scratch without {section}",
+                expected=f"`{section}:`", fix="a model that is ready to use comes from model.path, package or artifact",
+            )  # fmt: skip
+    if job.data is not None and job.data.kind != "text":
+        raise ConfigValueError(
+            "A new model and its tokenizer are made from raw text.", got=f"data.kind: {job.data.kind}",
+            expected="data.kind: text", fix="train a model on text first; a second job tunes it, by model.artifact",
+        )  # fmt: skip
+
+
+def _require_fitting_data(job: JobConfig) -> None:
+    if job.train is None or job.data is None:
+        return
+    objective, formats = job.train.objective.kind, module_of(job.train.objective).FORMATS
+    if job.data.kind not in formats:
+        others = {name: _OBJECTIVES.config_class(name).__module__ for name in _OBJECTIVES.names()}
+        fitting = [name for name in others if job.data.kind in _formats_of(name)]
+        raise ConfigValueError(
+            "The objective does not train on that kind of data.",
+            got=f"train.objective: {objective}, data.kind: {job.data.kind}",
+            expected=f"for {objective}, data of kind {' or '.join(formats)}",
+            fix=f"or an objective for {job.data.kind}: {', '.join(fitting) or 'there is none'}",
+        )  # fmt: skip
+
+
+def _formats_of(objective: str) -> tuple[str, ...]:
+    return cast(tuple[str, ...], module_of(_OBJECTIVES.config_class(objective)()).FORMATS)
+
+
+def _require_fitting_head(job: JobConfig) -> None:
+    """What writes text needs a model that does."""
+    if job.head == "causal_lm":
+        if job.trains_itself and job.evaluate is not None and job.serve is None:
+            raise ConfigValueError(
+                "The objective measures itself, before and after.", got="evaluate without serve",
+                expected="no `evaluate` section, or an endpoint to ask its questions", fix="remove `evaluate:`",
+            )  # fmt: skip
+        return
+    kind = job.train.objective.kind if job.train else ""
+    sections = [section for section in ("quantize", "serve") if getattr(job, section) is not None]
+    sections += ["evaluate.questions"] if job.evaluate is not None and job.evaluate.questions else []
+    if sections:
+        raise ConfigValueError(
+            "Only a model that writes text can be asked, quantized and served.",
+            got=f"{', '.join(sections)} with train.objective: {kind}, which trains a {job.head} model",
+            expected="an objective for a causal_lm model", fix=f"remove {' and '.join(sections)}",
+        )  # fmt: skip
+
+
+def _require_enough_sequences(job: JobConfig) -> None:
+    """Every worker takes part in every micro-batch."""
+    if job.train is None:
+        return
+    batch = job.train.batch
+    for workers in range(job.cluster.min_workers, job.cluster.max_workers + 1):
+        if (needed := workers * job.train.accumulation(workers)) > batch.sequences:
+            raise ConfigValueError(
+                "A step has too few sequences for the workers.",
+                got=f"train.batch.sequences={batch.sequences}, micro={batch.micro}, {workers} workers",
+                expected=f"at least {needed} sequences",
+                fix="raise train.batch.sequences or train.batch.micro, or lower cluster.workers",
+            )  # fmt: skip
+
+
+def _require_room_for_text(job: JobConfig) -> None:
+    if job.evaluate is not None and job.serve is not None:
+        _require_at_most(
+            "evaluate.max_new_tokens", job.evaluate.max_new_tokens,
+            "serve.limits.max_new_tokens", job.serve.limits.max_new_tokens,
+        )  # fmt: skip
+    if job.data is not None and job.quantize is not None:
+        # The hand-off proof takes held-out sequences through the engine.
+        context_tokens = (job.serve or ServeConfig()).engine.context_tokens
+        _require_at_most("data.max_length", job.data.max_length, "serve.engine.context_tokens", context_tokens)
+    if job.data is not None and (context := getattr(job.model.scratch, "context", None)) is not None:
+        _require_at_most("data.max_length", job.data.max_length, "model.scratch.context", context)
 
 
 def _require_at_most(key: str, value: int, limit_key: str, limit: int) -> None:

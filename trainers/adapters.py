@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def add_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
-    """Wrap a model with a fresh adapter (B = 0, so it computes the same function); only the adapter is trainable."""
+_TASKS = {"causal_lm": "CAUSAL_LM", "reward": "SEQ_CLS"}
+
+
+def add_lora(model: PreTrainedModel, config: LoraConfig, head: str = "causal_lm") -> PeftModel:
+    """Wrap a model with a fresh adapter (B = 0, so it computes the same function); only the adapter is trainable.
+
+    Args:
+        head: a key of `trainers.models.HEADS`; a reward model's scalar head is trained too.
+    """
     import peft
 
     settings = peft.LoraConfig(
@@ -26,7 +33,7 @@ def add_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=config.targets,
-        task_type="CAUSAL_LM",
+        task_type=_TASKS.get(head),
     )
     adapted: PeftModel = peft.get_peft_model(model, settings)
     return adapted

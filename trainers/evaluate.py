@@ -1,29 +1,34 @@
-"""Measure a model on held-out data: mean loss of the trained tokens, and its answers to given questions."""
+"""Measure a model on held-out data: the objective's loss and figures, and answers to given questions."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.config import PluginConfig
 from cluster.progress import ProgressFile
-from trainers.config import EvaluateConfig
-from trainers.data.tokens import TokenFile
-from trainers.objectives import objective_of
+from trainers.config import EvaluateConfig, ScheduleConfig
+from trainers.data.store import TokenData
+from trainers.objectives import Batch, Example, Objective, module_of, objective_of
 
 if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_HELDOUT_KEY = 0x4E1D  # held-out examples draw the same at every measurement
 
 
 def evaluate(
     progress: ProgressFile, model_dir: Path, heldout: Path, objective: PluginConfig, config: EvaluateConfig
 ) -> dict[str, Any]:
-    """Held-out loss and answers.
+    """Held-out loss, the objective's other figures, and answers.
 
     Returns:
-        `heldout_loss` (nats a trained token), `perplexity`, `num_tokens`, `answers` (question, answer pairs),
-        `answer_tokens_per_s`.
+        `heldout_loss` (nats a term), `perplexity` (None where the loss is not of tokens), the objective's figures as
+        means over terms, `num_terms`, `answers` (question, answer pairs), `answer_tokens_per_s`.
     """
     import torch
 
@@ -31,35 +36,88 @@ def evaluate(
 
     tokenizer = load_tokenizer(model_dir)
     device = compute_device()
-    model = load_model(model_dir, torch.bfloat16)
+    head = module_of(objective).HEAD
+    model = load_model(model_dir, torch.bfloat16, head)
     model.to(device)  # type: ignore[arg-type]  # torch's overloads hide transformers' own
-    tokens = TokenFile(heldout)
-    measure = objective_of(objective)
-    total = len(tokens) + len(config.questions)
-    order = sorted(range(len(tokens)), key=lambda index: int(tokens.lengths[index]))
-    nats, count = 0.0, 0
+    measure, data = objective_of(objective, tokenizer), TokenData(heldout)
+    data.require_tokenizer(model_dir)
+    total = len(data) + len(config.questions)
+    order = sorted(range(len(data)), key=lambda index: int(data.lengths[index]))
+    sums: dict[str, float] = {}
     with torch.inference_mode():
         for start in range(0, len(order), config.batch):
-            examples = [tokens[index] for index in order[start : start + config.batch]]
-            batch = measure.collate(examples, tokenizer.pad_token_id)
-            nats += float(measure.loss(model, {key: value.to(device) for key, value in batch.items()}))
-            count += sum(measure.weight(example) for example in examples)
-            progress.write(min(start + config.batch, len(order)), total, f"loss {nats / count:.3f}")
-    loss = nats / count
+            batch = _batch(measure, data, order[start : start + config.batch])
+            loss = measure.loss(model, {key: value.to(device) for key, value in batch.tensors.items()})
+            _add(sums, {"terms": batch.terms, "loss": float(loss.total)})
+            _add(sums, {name: float(value) for name, value in loss.figures.items()})
+            words = f"loss {sums['loss'] / max(sums['terms'], 1):.3f}"
+            progress.write(min(start + config.batch, len(order)), total, words)
+    figures = _means(sums)
     began = time.perf_counter()
     answers, generated = [], 0
-    for index, question in enumerate(config.questions):
+    for index, question in enumerate(config.questions if head == "causal_lm" else []):
         answer, num_tokens = answer_question(model, tokenizer, question, config.max_new_tokens)
         answers.append({"question": question, "answer": answer})
         generated += num_tokens
-        progress.write(len(tokens) + index + 1, total, f"loss {loss:.3f}")
+        progress.write(len(data) + index + 1, total, words)
+    loss_value = figures.pop("loss")
     return {
-        "heldout_loss": loss,
-        "perplexity": float(torch.tensor(loss).exp()),
-        "num_tokens": count,
+        "heldout_loss": loss_value,
+        "perplexity": math.exp(min(loss_value, 700.0)) if head != "reward" else None,
+        **figures,
+        "num_terms": int(sums["terms"]),
         "answers": answers,
         "answer_tokens_per_s": generated / (time.perf_counter() - began) if generated else None,
     }
+
+
+def measure_sharded(
+    engine: DeepSpeedEngine,
+    objective: Objective,
+    heldout: TokenData,
+    config: ScheduleConfig,
+    sum_over_workers: Callable[[list[float]], list[float]],
+) -> dict[str, float]:
+    """Held-out figures of the model in training, its workers sharing the examples; `loss` and the objective's own.
+
+    Every worker takes as many batches as every other, as sharded weights demand: what is left over is filled with the
+    first example, which then does not count.
+    """
+    import torch
+    import torch.distributed as dist
+
+    rank, workers = dist.get_rank(), dist.get_world_size()
+    count = min(config.sequences or len(heldout), len(heldout))
+    rounds = -(-count // (config.batch * workers))
+    mine = list(range(rank, count, workers))
+    sums: dict[str, float] = {"terms": 0.0, "loss": 0.0}
+    engine.eval()
+    try:
+        with torch.no_grad():
+            for index in range(rounds):
+                members = mine[index * config.batch : (index + 1) * config.batch]
+                batch = _batch(objective, heldout, members or [0])
+                total = engine({key: value.to(engine.device) for key, value in batch.tensors.items()})
+                counted = 1.0 if members else 0.0
+                _add(sums, {"terms": counted * batch.terms, "loss": counted * float(total)})
+                _add(sums, {name: counted * float(value) for name, value in engine.module.figures.items()})
+    finally:
+        engine.train()
+    names = sorted(sums)
+    return _means(dict(zip(names, sum_over_workers([sums[name] for name in names]), strict=True)))
+
+
+def _batch(objective: Objective, data: TokenData, indices: list[int]) -> Batch:
+    return objective.collate([Example(data[index], (_HELDOUT_KEY, index)) for index in indices])
+
+
+def _add(sums: dict[str, float], more: dict[str, float]) -> None:
+    for name, value in more.items():
+        sums[name] = sums.get(name, 0.0) + value
+
+
+def _means(sums: dict[str, float]) -> dict[str, float]:
+    return {name: value / max(sums["terms"], 1.0) for name, value in sums.items() if name != "terms"}
 
 
 def answer_question(

@@ -1,58 +1,92 @@
-"""Start the training workers with Ray Train and wait for them. Imports neither torch nor DeepSpeed."""
+"""Start the training workers with Ray Train, wait for them, export the result. Imports neither torch nor DeepSpeed."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from cluster.connect import ClusterConfig
+from cluster.config import PluginConfig
+from cluster.connect import ClusterConfig, result_of
 from cluster.errors import ClusterError, RaysmithError
-from cluster.storage import read_json
 from trainers.loop import Job, worker
+from trainers.objectives import module_of
+from trainers.outcome import read_failure, read_memory, read_outcome
 
 
-def train(job: Job, cluster: ClusterConfig, run_folder: Path) -> dict[str, Any]:
-    """Run `trainers.loop.worker` on every worker until all steps are done.
+def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
+    """Run a training until its end, restarting workers that die, and write its result to `job.output`.
 
-    The run is known to Ray Train by `job.name` under `run_folder`: started again after a kill, it goes on from the
-    newest checkpoint that was complete.
+    The run is known to Ray Train by `job.name`; started again after a kill, it goes on from the newest checkpoint that
+    was complete, with as many workers as the cluster now has between `cluster.workers`' bounds.
 
     Returns:
-        `memory`: what each worker used, in bytes.
+        `memory`: what each worker used, in bytes; `workers`: how many there were at the end; `best`: step and held-out
+        loss of the best measurement; `stopped`: why it ended early, if it did.
 
     Raises:
-        RaysmithError: what a worker raised.
+        RaysmithError: what a worker raised; such errors are not retried.
         ClusterError: workers died more often than `train.checkpoint.max_failures`.
     """
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    job.folder.mkdir(parents=True, exist_ok=True)
     use_gpu = cluster.gpus_per_worker > 0
     trainer = TorchTrainer(
-        worker,
+        _worker_of(job.config.objective),
         train_loop_config={"job": job},
         scaling_config=ScalingConfig(
-            num_workers=cluster.workers,
+            num_workers=cluster.worker_range,
             use_gpu=use_gpu,
             resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker},
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=RunConfig(
             name=job.name,
-            storage_path=str(run_folder),
+            storage_path=str(job.folder.parent),
             failure_config=FailureConfig(max_failures=job.config.checkpoint.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=job.config.checkpoint.keep),
         ),
     )
     try:
         with _interruptible():
             trainer.fit()
     except TrainingFailedError as error:
-        raise _cause(error) from None
-    return {"memory": [read_json(job.metrics_file.with_name(f"memory-{rank}.json")) for rank in range(cluster.workers)]}
+        raise read_failure(job.folder, job.attempt) or _cause(error) from None
+    if failure := read_failure(job.folder, job.attempt):
+        raise failure
+    outcome = read_outcome(job.folder)
+    if not any(job.output.iterdir()):
+        _export(job, cluster)
+    return {"memory": read_memory(job.folder, outcome["workers"]), **outcome}
+
+
+def _worker_of(objective: PluginConfig) -> Callable[[dict[str, Any]], None]:
+    # An objective that brings its own loop (trl) says so.
+    found: Callable[[dict[str, Any]], None] = getattr(module_of(objective), "worker", worker)
+    return found
+
+
+def _export(job: Job, cluster: ClusterConfig) -> None:
+    import ray
+
+    task = ray.remote(export_result).options(num_cpus=cluster.cpus_per_worker, max_retries=0)
+    result_of(task.remote(job))
+
+
+def export_result(job: Job) -> None:
+    """Write the last, or the best, checkpoint's weights to `job.output`."""
+    from trainers.checkpoint import best_of, checkpoint_folder, list_checkpoints
+    from trainers.export import export
+
+    folder = checkpoint_folder(job.config, job.folder, job.name)
+    markers = list_checkpoints(folder)
+    evaluation = job.config.evaluation
+    marker = best_of(markers) if evaluation is not None and evaluation.publish == "best" else None
+    if marker is None and not markers:
+        raise ClusterError("Training ended without a checkpoint.", field=folder.location, got="none")
+    export(folder, marker or markers[-1], job.base, job.config, job.base_name, job.output)
 
 
 @contextmanager

@@ -1,33 +1,29 @@
 """The training loop, run by every Ray Train worker. It knows no objective: `trainers.objectives` has those.
 
 Legend: a *micro-batch* is what one worker takes through the model at once; a *step* is one optimizer step over
-workers × accumulation micro-batches. The loss of a step is the mean over all its trained tokens.
+`batch.sequences` examples, however many workers share them. The loss of a step is the mean over all its terms (tokens,
+pairs …), whichever worker and micro-batch they came in.
 """
 
 from __future__ import annotations
 
-import json
-import resource
-import tempfile
+import math
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cluster.errors import RaysmithError, TrainingError
 from cluster.progress import ProgressFile
-from cluster.rundir import read_metrics
-from cluster.storage import write_atomically
 from trainers.config import TrainConfig
-from trainers.data.sampler import global_batch, micro_batches
-from trainers.data.tokens import TokenFile
+from trainers.outcome import failed_before, write_failure
 
 if TYPE_CHECKING:
-    import numpy as np
     from deepspeed import DeepSpeedEngine
-    from numpy.typing import NDArray
-    from peft import PeftModel
-    from transformers import PreTrainedModel
 
-    from trainers.objectives import Objective
+    from trainers.data.feed import StepData
+    from trainers.metrics import StepLog
+    from trainers.saver import Saver
 
 
 class Job(NamedTuple):
@@ -35,159 +31,228 @@ class Job(NamedTuple):
 
     name: str
     """Identifies the training: configuration, base and data. One run directory may hold several, one after another."""
+    run: str
+    """The job's name."""
     config: TrainConfig
     base: Path
     base_name: str
-    """What the adapter records as its base model: an artifact's id, never a path."""
+    """What an adapter records as its base model: an artifact's id, never a path."""
     tokens: Path
+    """Folder with the token stores `train` and `heldout`."""
+    dataset: Path
+    """Folder with the data set that the tokens were made of."""
     output: Path
     """Folder for the result: an adapter, or the whole model when no adapter is trained."""
     metrics_file: Path
-    tensorboard: Path
+    folder: Path
+    """Folder of this training in the run directory: checkpoints, failure, result."""
     progress: ProgressFile
     attempt: str
     """Which start of the driver this is; each step's metrics say in which it was trained."""
+    threads: int
+    """Compute threads of a worker."""
 
 
 def worker(arguments: dict[str, Any]) -> None:
-    """Train, from the newest checkpoint if there is one, and write the result."""
+    """Train, from the newest checkpoint if there is one, until all steps are done or training stops early."""
     import ray.train
-    import torch
-
-    from trainers.checkpoint import restore, save
-    from trainers.engine import learning_rate
-    from trainers.objectives import objective_of
 
     job: Job = arguments["job"]
-    config = job.config
-    context = ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    torch.manual_seed(config.seed)
-    objective = objective_of(config.objective)
-    before_model = _resident_bytes()
-    engine, holder, pad_id = _build(job, objective, workers)
-    first = restore(engine, ray.train.get_checkpoint())
-    tokens = TokenFile(job.tokens)
-    log = _Log(job, first) if rank == 0 else None
+    if failed_before(job.folder, job.attempt):
+        return  # restarting does not cure what failed: the driver raises it
+    rank = ray.train.get_context().get_world_rank()
+    try:
+        _Training(job, rank, ray.train.get_context().get_world_size()).run()
+    except RaysmithError as error:
+        write_failure(job.folder, job.attempt, error)
+        raise
 
-    for step in range(first, config.steps):
-        began = time.perf_counter()
-        indices = global_batch(config.seed, step, config.sequences_per_step(workers), len(tokens))
-        terms = sum(objective.weight(tokens[index]) for index in indices)
-        for group in engine.optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        nats = torch.zeros((), device=engine.device)
-        # Dropout is a function of (seed, step, worker), so that a resumed run draws what the cut-off one would have.
-        torch.manual_seed(hash((config.seed, step, rank)))
-        for micro in micro_batches(indices, tokens.lengths, rank, workers, config.batch.accumulation):
-            batch = objective.collate([tokens[index] for index in micro], pad_id)
-            loss = engine({key: value.to(engine.device) for key, value in batch.items()})
-            nats += loss.detach()
-            # DeepSpeed averages over workers and micro-batches; this makes the average the mean over the step's terms.
-            engine.backward(loss * (workers * config.batch.accumulation / terms))
-            engine.step()
-        torch.distributed.all_reduce(nats)
+
+@dataclass
+class _State:
+    """What the loop carries from step to step, and through checkpoints."""
+
+    best: dict[str, float] | None = None
+    """`step` and `heldout_loss` of the best measurement."""
+    without_gain: int = 0
+    """Measurements since then."""
+    stopped: str | None = None
+    """Why training ended before its last step."""
+    recent: list[float] = field(default_factory=list)
+    """The last ten losses."""
+    best_mean: float = math.inf
+    """The lowest mean of ten losses on end."""
+    diverged_for: int = 0
+    """Steps on end whose loss was far above that."""
+
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"best": self.best, "without_gain": self.without_gain, "stopped": self.stopped}
+
+
+class _Training:
+    def __init__(self, job: Job, rank: int, workers: int) -> None:
+        import torch
+
+        from trainers.build import build
+        from trainers.checkpoint import checkpoint_folder
+        from trainers.data.store import TokenData
+        from trainers.formats import HELDOUT, TRAIN
+        from trainers.metrics import Events
+        from trainers.saver import Saver, restore
+        from trainers.states import forget_dummy_step
+
+        self.job, self.config, self.rank, self.workers = job, job.config, rank, workers
+        torch.set_num_threads(job.threads)
+        torch.manual_seed(job.config.seed)
+        self.data = TokenData(job.tokens / TRAIN)
+        self.data.require_tokenizer(job.base)
+        self.heldout = TokenData(job.tokens / HELDOUT) if job.config.evaluation else None
+        self.built = build(job, workers)
+        self.engine: DeepSpeedEngine = self.built.engine
+        forget_dummy_step(self.engine)
+        folder = checkpoint_folder(job.config, job.folder, job.name)
+        events = Events(job, rank)
+        marker = restore(self.engine, folder, events.write)
+        self.first = marker.step if marker else 0
+        self.state = _State(**marker.progress) if marker else _State()
+        evaluation = job.config.evaluation
+        keep_best = job.config.checkpoint.keep_best or bool(evaluation and evaluation.publish == "best")
+        self.saver: Saver = Saver(
+            folder, job.config.checkpoint, self.engine.device, keep_best=keep_best, event=events.write
+        )
+        if self.first:
+            events.write(f"resumed at step {self.first} with {workers} workers")
+
+    def run(self) -> None:
+        """All steps, and the record of how it ended."""
+        from trainers.data.feed import Feed
+        from trainers.metrics import StepLog
+        from trainers.outcome import write_memory, write_outcome
+
+        config, log = self.config, None
+        if self.rank == 0:
+            log = StepLog(self.job, self.first, self.engine.device, self.built.dtype)
+        with Feed(config, self.data, self.built.objective, self.rank, self.workers, self.first) as feed:
+            for step in range(self.first, config.steps):
+                if self.state.stopped:
+                    break
+                self._step(step, feed.next(), log)
+        self.saver.require_saved()
+        write_memory(self.job, self.rank, self.built.bytes_before)
         if log is not None:
-            batch_of_step = _Batch(indices, tokens.lengths[indices])
-            log.step(step, nats.item() / terms, terms, engine, batch_of_step, time.perf_counter() - began)
-        if (step + 1) % config.checkpoint.every_steps == 0 or step + 1 == config.steps:
-            with tempfile.TemporaryDirectory() as folder:
-                checkpoint = save(engine, Path(folder), step + 1)
-                ray.train.report({"step": step + 1}, checkpoint=checkpoint)
+            write_outcome(self.job, self.workers, self.state.best, self.state.stopped)
+            log.close()
 
-    _write_result(engine, holder, job, rank)
-    _write_memory(job, rank, before_model)
-    torch.distributed.barrier()
+    def _step(self, step: int, data: StepData, log: StepLog | None) -> None:
+        began = time.perf_counter() - data.waited_s
+        sums = self._forward_backward(step, data)
+        self._require_finite(step, sums, data)
+        last = step + 1 == self.config.steps
+        measured = self._measure(step, last)
+        self._guard(step, sums["loss"], data)
+        if log is not None:
+            log.step(step, sums, data, measured, time.perf_counter() - began, self.built.flops(sums))
+        if (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped:
+            self.saver.save(self.engine, step + 1, measured.get("loss"), self.state.kept())
 
+    def _forward_backward(self, step: int, data: StepData) -> dict[str, float]:
+        """One optimizer step; gives the mean loss, the gradient norm before clipping, and sums over all workers."""
+        import torch
 
-def _build(job: Job, objective: Objective, workers: int) -> tuple[DeepSpeedEngine, PeftModel | PreTrainedModel, int]:
-    """Engine, what to save at the end, and the padding id."""
-    import torch
-    from transformers.utils import logging as transformers_logging
+        from trainers.engine import learning_rate, set_learning_rate
 
-    from trainers.adapters import add_lora
-    from trainers.engine import LossModule, initialize
-    from trainers.models import load_model, load_tokenizer
+        engine = self.engine
+        set_learning_rate(engine, learning_rate(self.config, step))
+        terms = self._sum([float(sum(batch.terms for batch in data.batches))])[0]
+        # Dropout is a function of (seed, step, worker), so that a resumed run draws what the cut-off one would have.
+        torch.manual_seed(hash((self.config.seed, step, self.rank)))
+        nats, norm = torch.zeros((), device=engine.device), None
+        for index, batch in enumerate(data.batches):
+            tensors = {key: value.to(engine.device, non_blocking=True) for key, value in batch.tensors.items()}
+            loss = engine(tensors)
+            nats += loss.detach()
+            # DeepSpeed averages over workers; this makes the average the mean over the step's terms.
+            engine.backward(loss * (self.workers / max(terms, 1.0)), scale_wrt_gas=False)
+            if index + 1 == len(data.batches):
+                norm = self._clip()
+            engine.step()
+        if norm is None:
+            norm = float(engine.get_global_grad_norm() or 0.0)
+        tokens = float(sum(batch.tokens for batch in data.batches))
+        padded = float(sum(batch.tensors["input_ids"].numel() for batch in data.batches))
+        sums = self._sum([float(nats), tokens, padded, data.waited_s, *self.saver.votes])
+        self.saver.count(*sums[4:])
+        return {
+            "loss": sums[0] / max(terms, 1.0), "terms": terms, "tokens": sums[1], "padded_tokens": sums[2],
+            "waited_s": sums[3] / self.workers, "grad_norm": norm,
+            "learning_rate": learning_rate(self.config, step), "workers": self.workers,
+        }  # fmt: skip
 
-    transformers_logging.disable_progress_bar()
-    model = load_model(job.base, getattr(torch, job.config.dtype)).train()
-    holder: PeftModel | PreTrainedModel = model
-    if job.config.adapter is not None:
-        # peft keeps new adapter weights in float32; DeepSpeed wants one dtype and holds the float32 master copy itself.
-        holder = add_lora(model, job.config.adapter).to(model.dtype)  # its layers now sit inside `model`
-    engine = initialize(LossModule(model, objective), job.config, workers)
-    return engine, holder, load_tokenizer(job.base).pad_token_id
+    def _clip(self) -> float | None:
+        """Clip where DeepSpeed does not tell the norm; None where it does."""
+        import torch
 
+        from trainers.engine import clips_itself
 
-def _write_result(engine: DeepSpeedEngine, holder: PeftModel | PreTrainedModel, job: Job, rank: int) -> None:
-    import deepspeed
+        if not clips_itself(self.config):
+            return None
+        parameters = [parameter for parameter in self.engine.module.parameters() if parameter.requires_grad]
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
 
-    from trainers.models import load_tokenizer
+    def _sum(self, values: list[float]) -> list[float]:
+        """Sums over the workers."""
+        import torch
+        import torch.distributed as dist
 
-    trainable = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
-    with deepspeed.zero.GatheredParameters(trainable, modifier_rank=None, enabled=job.config.deepspeed.stage == 3):
-        if rank == 0:
-            if job.config.adapter is not None:
-                holder.peft_config["default"].base_model_name_or_path = job.base_name
-            else:
-                load_tokenizer(job.base).save_pretrained(str(job.output))
-            holder.save_pretrained(str(job.output))
-            (job.output / "README.md").unlink(missing_ok=True)  # peft's empty model card; the manifest says more
+        vector = torch.tensor(values, dtype=torch.float64, device=self.engine.device)
+        dist.all_reduce(vector)
+        found: list[float] = vector.tolist()
+        return found
 
+    def _measure(self, step: int, last: bool) -> dict[str, float]:
+        """Held-out figures at the steps where they are due; `loss` and the objective's own."""
+        evaluation = self.config.evaluation
+        if evaluation is None or self.heldout is None or ((step + 1) % evaluation.every_steps and not last):
+            return {}
+        from trainers.evaluate import measure_sharded
 
-def _write_memory(job: Job, rank: int, before_model: int) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    record = {"rank": rank, "peak_bytes": peak, "before_model_bytes": before_model}
-    write_atomically(job.metrics_file.with_name(f"memory-{rank}.json"), json.dumps(record))
+        figures = measure_sharded(self.engine, self.built.objective, self.heldout, evaluation, self._sum)
+        state = self.state
+        if state.best is None or figures["loss"] < state.best["heldout_loss"] - evaluation.min_gain:
+            state.best, state.without_gain = {"step": step + 1, "heldout_loss": figures["loss"]}, 0
+        else:
+            state.without_gain += 1
+        if evaluation.patience is not None and state.without_gain >= evaluation.patience and not last:
+            state.stopped = (
+                f"the held-out loss did not fall by {evaluation.min_gain:g} nats in {state.without_gain} measurements "
+                f"after step {state.best['step']:.0f}"
+            )
+        return figures
 
+    def _require_finite(self, step: int, sums: dict[str, float], data: StepData) -> None:
+        # float16 overflows now and then: its loss scale is lowered, and the step left out.
+        checked = [sums["loss"]] if self.config.dtype == "float16" else [sums["loss"], sums["grad_norm"]]
+        if not all(math.isfinite(value) for value in checked):
+            raise self._divergence(step, f"loss {sums['loss']}, gradient norm {sums['grad_norm']}", data)
 
-def _resident_bytes() -> int:
-    import psutil
+    def _guard(self, step: int, loss: float, data: StepData) -> None:
+        """Stop a training whose loss has stayed far above what it was."""
+        state, guard = self.state, self.config.divergence
+        state.diverged_for = state.diverged_for + 1 if loss > state.best_mean + guard.nats_above_best else 0
+        if state.diverged_for >= guard.steps:
+            raise self._divergence(step, f"loss {loss:.3f} for {guard.steps} steps, {state.best_mean:.3f} before", data)
+        state.recent = [*state.recent[-9:], loss]
+        if len(state.recent) == 10:
+            state.best_mean = min(state.best_mean, sum(state.recent) / 10)
 
-    return int(psutil.Process().memory_info().rss)
+    def _divergence(self, step: int, got: str, data: StepData) -> TrainingError:
+        from trainers.outcome import write_bad_batch
 
-
-class _Batch(NamedTuple):
-    indices: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-
-
-class _Log:
-    """Metrics of rank 0: JSONL, TensorBoard and the progress file."""
-
-    def __init__(self, job: Job, first_step: int) -> None:
-        from tensorboardX import SummaryWriter
-
-        # Steps after the checkpoint are trained again: their old lines go, so that each step stands once. So do the
-        # lines of another training that ran under this name.
-        records = read_metrics(job.metrics_file)
-        kept = [one for one in records if one["training"] == job.name and one["step"] <= first_step]
-        write_atomically(job.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
-        self._job = job
-        self._file = job.metrics_file.open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(job.tensorboard), purge_step=first_step + 1)
-        job.progress.write(first_step, job.config.steps, f"resumed at step {first_step}" if first_step else "")
-
-    def step(self, step: int, loss: float, terms: int, engine: DeepSpeedEngine, batch: _Batch, seconds: float) -> None:
-        num_tokens = int(batch.lengths.sum())
-        record = {
-            "training": self._job.name,
-            "step": step + 1,
-            "attempt": self._job.attempt,
-            "loss": loss,
-            "learning_rate": engine.optimizer.param_groups[0]["lr"],
-            "grad_norm": float(engine.get_global_grad_norm() or 0.0),
-            "tokens": num_tokens,
-            "trained_tokens": terms,
-            "seconds": seconds,
-            "tokens_per_s": num_tokens / seconds,
-            "samples": batch.indices.tolist(),
-            "time": time.time(),
-        }
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        for key in ("loss", "learning_rate", "grad_norm", "tokens_per_s"):
-            self._tensorboard.add_scalar(f"train/{key}", record[key], step + 1)
-        self._tensorboard.flush()
-        text = f"loss {loss:.3f}, {num_tokens / seconds:.0f} tokens/s"
-        self._job.progress.write(step + 1, self._job.config.steps, text)
+        path = write_bad_batch(self.job, self.rank, step, got, data.draw.indices.tolist())
+        return TrainingError(
+            f"Training diverged at step {step + 1}; nothing was saved after it.", field="loss", got=got,
+            expected="finite numbers near those before",
+            fix=f"the batch is described in {path}; lower train.learning_rate, lengthen train.warmup_steps, or look at "
+            "those examples; the last checkpoint is from before",
+        )  # fmt: skip

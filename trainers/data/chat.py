@@ -26,7 +26,8 @@ _MAX_LINE_BYTES = 10_000_000
 @dataclass(frozen=True)
 class Rendered:
     """One conversation as tokens: `input_ids` [n] and `trained` [n], the number of the assistant turn (from 1) where
-    the loss counts, else 0."""
+    the loss counts, else 0.
+    """
 
     input_ids: list[int]
     trained: list[int]
@@ -50,6 +51,19 @@ def read_conversations(path: Path) -> Iterator[tuple[int, Messages]]:
     Raises:
         DataError: naming file and line: missing file, not UTF-8, not JSON, wrong form, no assistant turn, empty file.
     """
+    for number, record in read_records(path, '{"messages": […]}'):
+        yield number, _messages(record, f"{path}:{number}")
+
+
+def read_records(path: Path, form: str) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, JSON value) from JSONL.
+
+    Args:
+        form: what a line should look like, for the errors.
+
+    Raises:
+        DataError: naming file and line: missing file, not UTF-8, not JSON, empty file.
+    """
     number = 0
     for number, line in enumerate(_lines(path), start=1):
         where = f"{path}:{number}"
@@ -59,11 +73,11 @@ def read_conversations(path: Path) -> Iterator[tuple[int, Messages]]:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                "A line is not JSON.", field=where, got=repr(line[:60]), expected='{"messages": […]}', fix=str(error)
+                "A line is not JSON.", field=where, got=repr(line[:60]), expected=form, fix=str(error)
             ) from None
-        yield number, _messages(record, where)
+        yield number, record
     if number == 0:
-        raise DataError("The data file is empty.", field=str(path), expected="one JSON conversation a line")
+        raise DataError("The data file is empty.", field=str(path), expected=f"one {form} a line")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -82,23 +96,32 @@ def _messages(record: Any, where: str) -> Messages:
     messages = record.get("messages") if isinstance(record, dict) else None
     if not isinstance(messages, list) or not messages:
         raise DataError("A conversation has no messages.", field=where, expected='{"messages": [{"role", "content"}]}')
-    for turn in messages:
-        if not isinstance(turn, dict) or turn.get("role") not in _ROLES or not isinstance(turn.get("content"), str):
-            raise DataError(
-                "A message is not of the right form.", field=where, got=repr(turn)[:80],
-                expected=f'{{"role": one of {", ".join(_ROLES)}, "content": text}}',
-            )  # fmt: skip
-        if re.search("[\ud800-\udfff]", turn["content"]):
-            raise DataError(
-                "A message's text is not Unicode.", field=where, got="half of a surrogate pair, such as \\ud83d",
-                expected="whole characters", fix="the text was cut inside an emoji: remove the half that is left",
-            )  # fmt: skip
-    if not any(turn["role"] == "assistant" and turn["content"].strip() for turn in messages):
+    checked = [check_turn(turn, where) for turn in messages]
+    if not any(turn["role"] == "assistant" and turn["content"].strip() for turn in checked):
         raise DataError(
             "A conversation has nothing to train on.", field=where, got="no assistant message with text",
             expected="at least one", fix="remove the line or add the assistant's answer",
         )  # fmt: skip
-    return [{"role": turn["role"], "content": turn["content"]} for turn in messages]
+    return checked
+
+
+def check_turn(turn: Any, where: str) -> dict[str, str]:
+    """One message, with its role and content and nothing else.
+
+    Raises:
+        DataError: it is not of the right form, or its text is not Unicode.
+    """
+    if not isinstance(turn, dict) or turn.get("role") not in _ROLES or not isinstance(turn.get("content"), str):
+        raise DataError(
+            "A message is not of the right form.", field=where, got=repr(turn)[:80],
+            expected=f'{{"role": one of {", ".join(_ROLES)}, "content": text}}',
+        )  # fmt: skip
+    if re.search("[\ud800-\udfff]", turn["content"]):
+        raise DataError(
+            "A message's text is not Unicode.", field=where, got="half of a surrogate pair, such as \\ud83d",
+            expected="whole characters", fix="the text was cut inside an emoji: remove the half that is left",
+        )  # fmt: skip
+    return {"role": turn["role"], "content": turn["content"]}
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str = "messages") -> Rendered:

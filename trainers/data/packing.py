@@ -29,9 +29,7 @@ class Packed(NamedTuple):
     """For each sequence, where it begins in the flattened rows."""
 
 
-def pack(
-    sequences: Sequence[NDArray[Any]], pad_id: int, documents: Sequence[NDArray[Any]] | None = None
-) -> Packed:
+def pack(sequences: Sequence[NDArray[Any]], pad_id: int, documents: Sequence[NDArray[Any]] | None = None) -> Packed:
     """Lay sequences into as few rows as best-fit finds; a row is as long as the longest of them.
 
     Args:

@@ -135,7 +135,9 @@ class StoreWriter:
         if not self._rows:
             return
         path = self._folder / f"shard-{len(self._shards):05d}.arrow"
-        arrays = [_list_array([row[name] for row in self._rows], dtype) for name, dtype in self._manifest.columns.items()]
+        arrays = [
+            _list_array([row[name] for row in self._rows], dtype) for name, dtype in self._manifest.columns.items()
+        ]
         table = pa.table([*arrays, pa.array(self._lengths, pa.int32())], schema=self._schema)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
             writer.write_table(table)
@@ -229,7 +231,9 @@ class TokenData:
     """
 
     def __init__(self, folder: Path) -> None:
-        folders = [folder] if (folder / _MANIFEST).is_file() else sorted(p.parent for p in folder.glob(f"*/{_MANIFEST}"))
+        folders = (
+            [folder] if (folder / _MANIFEST).is_file() else sorted(p.parent for p in folder.glob(f"*/{_MANIFEST}"))
+        )
         self.stores = [TokenStore(one) for one in folders]
         if not self.stores or not sum(len(store) for store in self.stores):
             raise DataError("There are no tokens.", field=str(folder), expected="a folder of token shards")

@@ -72,9 +72,7 @@ def collect(progress: ProgressFile, config: Config, folder: Path) -> dict[str, A
     return {}
 
 
-def tokenize(
-    progress: ProgressFile, config: Config, tokenizer: Path, dataset: Path, folder: Path
-) -> dict[str, Any]:
+def tokenize(progress: ProgressFile, config: Config, tokenizer: Path, dataset: Path, folder: Path) -> dict[str, Any]:
     """Columns `input_ids` and `trained`: the number of the assistant turn, 0 where nothing is trained."""
     from trainers.models import load_tokenizer
 
@@ -89,7 +87,9 @@ def tokenize(
         seen[part] = {tuple(example.input_ids) for example in examples}
         if part == TRAIN:
             pieces = [str(loaded.decode([token])) for token in examples[0].input_ids]
-            report["example"] = [[piece, int(turn > 0)] for piece, turn in zip(pieces, examples[0].trained, strict=True)]
+            report["example"] = [
+                [piece, int(turn > 0)] for piece, turn in zip(pieces, examples[0].trained, strict=True)
+            ]
     if shared := len(seen[TRAIN] & seen[HELDOUT]):
         raise DataError(
             "Held-out conversations are also trained on, so nothing could be measured with them.", field="data.heldout",
@@ -113,7 +113,10 @@ def facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for part in _PARTS:
         counts = report[part]
         share = counts["trained_tokens"] / counts["tokens"]
-        yield part, (
-            f"{counts['conversations']} conversations, {counts['tokens']:,} tokens, {share:.0%} of them trained, "
-            f"longest {counts['longest']}, left out as too long: {counts['too_long']}"
+        yield (
+            part,
+            (
+                f"{counts['conversations']} conversations, {counts['tokens']:,} tokens, {share:.0%} of them trained, "
+                f"longest {counts['longest']}, left out as too long: {counts['too_long']}"
+            ),
         )

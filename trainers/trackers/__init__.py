@@ -35,9 +35,7 @@ class Tracker(Protocol):
         ...
 
 
-def tracker_of(
-    config: PluginConfig, run: str, folder: Path, resolved: dict[str, Any], first_step: int
-) -> Tracker:
+def tracker_of(config: PluginConfig, run: str, folder: Path, resolved: dict[str, Any], first_step: int) -> Tracker:
     """Open the tracker that a config names."""
     module = importlib.import_module(f"{__name__}.{config.kind}")
     tracker: Tracker = module.Tracker(config, run, folder, resolved, first_step)

@@ -1,0 +1,83 @@
+"""Training workers without Ray: processes with a gloo group, in which a test calls the loop itself.
+
+A start of Ray Train costs ten seconds; here one pair of processes goes through many trainings.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from cluster.progress import ProgressFile
+from trainers.config import TrainConfig
+from trainers.loop import Job
+
+_TIMEOUT_S = 300
+
+
+def training_job(folder: Path, config: TrainConfig, base: Path, tokens: Path) -> Job:
+    """A job that keeps everything in `folder`; the same folder again is a resume."""
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    return Job(
+        name="run", run="test", config=config, base=base, base_name="tiny", tokens=tokens, dataset=tokens,
+        output=folder / "out", metrics_file=folder / "metrics.jsonl", folder=folder,
+        progress=ProgressFile(folder / "progress.json"), attempt="001", threads=1,
+    )  # fmt: skip
+
+
+def run_workers(count: int, rendezvous: Path, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Call `function(rank, count, *arguments)` in `count` processes of one gloo group; gives what each returned."""
+    context = get_context("spawn")
+    processes, pipes = [], []
+    for rank in range(count):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_run, args=(theirs, rank, count, str(rendezvous), function, arguments))
+        process.start()
+        theirs.close()
+        processes.append(process)
+        pipes.append(ours)
+    try:
+        results = [_receive(pipe) for pipe in pipes]
+    finally:
+        for process in processes:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+    return results
+
+
+def _receive(pipe: Connection) -> Any:
+    if not pipe.poll(_TIMEOUT_S):
+        raise TimeoutError("a worker did not answer")
+    good, value = pipe.recv()
+    if not good:
+        raise RuntimeError(value)
+    return value
+
+
+def _run(
+    pipe: Connection, rank: int, count: int, rendezvous: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+    try:
+        import torch.distributed as dist
+
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=count)
+        result = function(rank, count, *arguments)
+        pipe.send((True, result))
+        dist.destroy_process_group()
+    except BaseException:
+        pipe.send((False, traceback.format_exc()))
+
+
+def train_all(rank: int, count: int, jobs: list[Job]) -> None:
+    """Train several jobs, one after the other."""
+    from trainers.loop import _Training
+
+    for job in jobs:
+        _Training(job, rank, count).run()

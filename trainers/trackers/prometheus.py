@@ -1,0 +1,47 @@
+"""Gauges on Ray's own metrics port, where Prometheus finds every node: `ray_raysmith_train_loss{run="NAME"}` and so on.
+
+Ray collects them about every ten seconds and keeps the last value, so they say how a training stands, not how each
+step went.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cluster.config import PluginConfig
+
+if TYPE_CHECKING:
+    from ray.util.metrics import Gauge
+
+
+class Config(PluginConfig):
+    """Keys of `train.trackers: [prometheus]`."""
+
+    kind: Literal["prometheus"] = "prometheus"
+
+
+class Tracker:
+    """One gauge a figure, and `raysmith_train_step`."""
+
+    def __init__(self, config: Config, run: str, folder: Path, resolved: dict[str, Any], first_step: int) -> None:
+        self._run = run
+        self._gauges: dict[str, Gauge] = {}
+        self._set("step", first_step)
+
+    def step(self, step: int, figures: dict[str, float]) -> None:
+        """Set the gauges."""
+        for key, value in {**figures, "step": step}.items():
+            self._set(key, value)
+
+    def _set(self, key: str, value: float) -> None:
+        from ray.util.metrics import Gauge
+
+        if key not in self._gauges:
+            name = "raysmith_train_" + re.sub(r"\W", "_", key, flags=re.ASCII)
+            self._gauges[key] = Gauge(name, f"Of the newest training step: {key}.", tag_keys=("run",))
+        self._gauges[key].set(value, tags={"run": self._run})
+
+    def close(self) -> None:
+        """Nothing is left to write: Ray forgets the gauges with the worker."""
