@@ -105,6 +105,19 @@ def key(
     print(require_endpoint(_root(storage) / "runs" / name)["api_key"])
 
 
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose checkpoint is wanted.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write, new or empty.")],
+    step: Annotated[int | None, typer.Option("--step", help="Which checkpoint; default: the newest.")] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write a checkpoint as a folder that transformers (or peft, for an adapter) loads."""
+    from jobs.export import export as export_checkpoint
+
+    export_checkpoint(_root(storage), name, to, step)
+
+
 @app.command("ls")
 def list_artifacts(storage: StorageOption = None) -> None:
     """List the published artifacts."""

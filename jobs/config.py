@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 from pydantic import Field, model_validator
+from trainers.tokenizer import TokenizerConfig
 
 from cluster.config import Config, FromFolder
 from cluster.config_file import load_config
@@ -15,7 +17,6 @@ from serving.config import ServeConfig
 from serving.quantize import QuantizeConfig
 from trainers.config import ConfigValueError, DataConfig, EvaluateConfig, HandoffConfig, ModelConfig, TrainConfig
 from trainers.objectives import module_of
-from trainers.tokenizer import TokenizerConfig
 
 _NEEDS = (
     ("train", "data"), ("evaluate", "train"), ("quantize", "data"), ("serve", "quantize"), ("tokenizer", "data"),
@@ -109,18 +110,14 @@ def _require_fitting_data(job: JobConfig) -> None:
         return
     objective, formats = job.train.objective.kind, module_of(job.train.objective).FORMATS
     if job.data.kind not in formats:
-        others = {name: _OBJECTIVES.config_class(name).__module__ for name in _OBJECTIVES.names()}
-        fitting = [name for name in others if job.data.kind in _formats_of(name)]
+        names = _OBJECTIVES.names()
+        fitting = [name for name in names if job.data.kind in import_module(f"{_OBJECTIVES.package}.{name}").FORMATS]
         raise ConfigValueError(
             "The objective does not train on that kind of data.",
             got=f"train.objective: {objective}, data.kind: {job.data.kind}",
             expected=f"for {objective}, data of kind {' or '.join(formats)}",
             fix=f"or an objective for {job.data.kind}: {', '.join(fitting) or 'there is none'}",
         )  # fmt: skip
-
-
-def _formats_of(objective: str) -> tuple[str, ...]:
-    return cast(tuple[str, ...], module_of(_OBJECTIVES.config_class(objective)()).FORMATS)
 
 
 def _require_fitting_head(job: JobConfig) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 from cluster.artifacts import ArtifactStore, Manifest
 from cluster.config import digest
@@ -22,8 +22,8 @@ from cluster.storage import read_json, write_json
 from jobs.config import JobConfig
 from jobs.console import bar, fact
 
-P = ParamSpec("P")
 R = TypeVar("R")
+Arguments = TypeVarTuple("Arguments")
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,26 @@ class Context:
         return ProgressFile(self.run.path / "progress" / f"{name}.json")
 
     def remote(
-        self, label: str, function: Callable[Concatenate[ProgressFile, P], R], *args: P.args, **kwargs: P.kwargs
+        self,
+        label: str,
+        function: Callable[[ProgressFile, *Arguments], R],
+        *arguments: *Arguments,
+        cpus: float | None = None,
     ) -> R:
-        """Run a function in a Ray worker process with all cores of a training job, showing its progress.
+        """Run a function in a Ray worker process, showing its progress. The driver itself never loads a model.
 
-        The function's first argument is the progress file. The driver itself never loads a model.
+        Args:
+            function: its first argument is the progress file.
+            cpus: cores that it holds, without a GPU; 0 for work that starts Ray tasks of its own. Default: all cores of
+                a training job, and a GPU if its workers have one.
         """
         import ray
 
-        cluster = self.job.cluster
-        cpus = min(self.capacity.largest_node_cpus, max(1.0, cluster.workers * cluster.cpus_per_worker))
+        cluster, gpus = self.job.cluster, 0
+        if cpus is None:
+            cpus = min(self.capacity.largest_node_cpus, max(1.0, cluster.max_workers * cluster.cpus_per_worker))
+            gpus = min(1, cluster.gpus_per_worker)
         progress = self.progress(label.replace(" ", "-"))
-        task = ray.remote(function).options(num_cpus=cpus, num_gpus=min(1, cluster.gpus_per_worker), max_retries=0)
+        task = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         with bar(label, progress):
-            return result_of(task.remote(progress, *args, **kwargs))
+            return result_of(task.remote(progress, *arguments))

@@ -5,58 +5,30 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
 from rich.table import Table
 
 from cluster.artifacts import ArtifactStore
 from cluster.connect import ClusterConfig, connected, embedded_capacity, require_fits
-from cluster.errors import DataError, ResourceError
+from cluster.errors import ClusterError, DataError, ResourceError
 from cluster.storage import require_free_space
 from jobs.config import JobConfig
 from jobs.console import console, fact, title
-from jobs.words import batch_words, size
+from jobs.words import batch_words, duration, size
 from serving.deploy import free_port
-from trainers.data.chat import Messages, read_conversations
-from trainers.memory import Shape, WorkerMemory, worker_memory
+from trainers import architectures
+from trainers.config import TrainConfig
+from trainers.formats import DataEstimate, format_of
+from trainers.memory import WorkerMemory, worker_memory
 from trainers.models import locate, read_shape
+from trainers.shape import Shape
 
-# English text under a vocabulary of 32k to 130k; the turn markers of a chat template.
-_CHARS_PER_TOKEN = 4.0
-_TOKENS_PER_TURN = 6
-_TOKENS_PER_CONVERSATION = 24  # a default system prompt, which many templates add
-
-
-class DataEstimate(BaseModel):
-    """Size of the training data, guessed from its characters: the tokenizer is not loaded for a plan."""
-
-    samples: int
-    tokens: int
-    longest: int
-    trained_share: float
-
-
-def estimate_data(job: JobConfig) -> DataEstimate | None:
-    """Read the training file and guess its tokens.
-
-    Raises:
-        DataError: the file is missing or malformed, with the line.
-    """
-    if job.data is None:
-        return None
-    if not job.data.heldout.is_file():
-        raise DataError("A data file is missing.", field="data.heldout", got=job.data.heldout, expected="a JSONL file")
-    lengths, trained = [], 0
-    for _, messages in read_conversations(job.data.train):
-        lengths.append(_tokens(messages) + _TOKENS_PER_CONVERSATION)
-        trained += _tokens([turn for turn in messages if turn["role"] == "assistant"])
-    kept = [length for length in lengths if length <= job.data.max_length] or [job.data.max_length]
-    return DataEstimate(
-        samples=len(kept), tokens=sum(kept), longest=max(kept), trained_share=min(1.0, trained / sum(lengths))
-    )
-
-
-def _tokens(messages: Messages) -> int:
-    return int(sum(len(turn["content"]) / _CHARS_PER_TOKEN + _TOKENS_PER_TURN for turn in messages))
+# Dense bfloat16 operations a second, from the makers' data sheets; what trainings reach of it, roughly.
+_PEAK_FLOPS = {"H100": 989e12, "A100": 312e12}
+_UTILIZATION = 0.4
+# Float32 weights and AdamW's two moments.
+_CHECKPOINT_BYTES = 12
+# The text and its tokens.
+_DATA_BYTES_PER_TOKEN = 8
 
 
 class Plan(NamedTuple):
@@ -64,44 +36,92 @@ class Plan(NamedTuple):
 
     shape: Shape
     data: DataEstimate | None
+    """None without a `data` section, and when the data cannot be reached from here."""
+    unread: DataError | None
+    """Why the data could not be reached."""
     memory: WorkerMemory | None
     """Peak of one training worker; None when nothing is trained."""
+    flops: float | None
+    """Floating-point operations of all training steps."""
     disk_bytes: int
-    """What a run may take at most: base, merged and quantized model, and the checkpoints."""
+    """What a run may take at most: data, base, merged and quantized model, and the checkpoints."""
 
     def report(self) -> dict[str, Any]:
         """The plan as it goes into report.json; bytes."""
         return {
             "worker_memory": None if self.memory is None else {**self.memory._asdict(), "total": self.memory.total},
-            "data": None if self.data is None else self.data.model_dump(),
+            "data": None if self.data is None else self.data._asdict(),
+            "train_flops": self.flops,
             "disk_bytes": self.disk_bytes,
         }
 
 
-def make_plan(job: JobConfig) -> Plan:
-    """Read the model's dimensions and the training file.
+def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
+    """Read the model's dimensions and the training data.
+
+    Args:
+        without_data: go on when the data cannot be reached from here, with the longest examples there may be.
 
     Raises:
         ModelError, DataError, ArtifactError: something that the job names is missing or malformed.
     """
-    data = estimate_data(job)
     shape = _model_shape(job)
-    memory = None
-    weights = (4 if job.train is not None and job.train.dtype == "float32" else 2) * shape.num_parameters
-    disk_bytes = weights + (weights if job.quantize is not None else 0)
-    if job.train is not None:
-        trained = shape.num_adapter_parameters(job.train.adapter) if job.train.adapter else shape.num_parameters
-        disk_bytes += weights + 14 * trained * (job.train.checkpoint.keep + 1)
-    if job.train is not None and data is not None:
-        memory = worker_memory(shape, job.train, job.cluster.workers, data.longest, data.trained_share)
-    return Plan(shape, data, memory, disk_bytes)
+    data, unread = read_data(job)
+    if unread is not None and not without_data:
+        raise unread
+    memory, flops = None, None
+    if job.train is not None and job.data is not None:
+        assumed = data or DataEstimate(0, 0, job.data.max_length, 1.0)
+        memory = worker_memory(shape, job.train, job.cluster.min_workers, assumed.longest, assumed.trained_share)
+        flops = _flops(shape, job.train, _mean_tokens(job.data.max_length, data), assumed.trained_share)
+    return Plan(shape, data, unread, memory, flops, _disk_bytes(job, shape, data))
 
 
 def _model_shape(job: JobConfig) -> Shape:
+    if job.model.scratch is not None and job.tokenizer is not None:
+        return architectures.shape_of(job.model.scratch, job.tokenizer.vocabulary)
     if job.model.artifact is not None:
         store = ArtifactStore(job.storage.path())
         return Shape.from_config(read_shape(store.files(store.get(job.model.artifact))))
     return Shape.from_config(read_shape(locate(job.model)))
+
+
+def read_data(job: JobConfig) -> tuple[DataEstimate | None, DataError | None]:
+    """The data's estimated size, or why it cannot be reached from here.
+
+    Raises:
+        DataError: it is malformed.
+    """
+    if job.data is None:
+        return None, None
+    try:
+        format_of(job.data).identity(job.data)
+    except DataError as error:
+        return None, error
+    return format_of(job.data).estimate(job.data), None
+
+
+def _mean_tokens(max_length: int, data: DataEstimate | None) -> float:
+    return max_length if data is None else data.tokens / data.samples
+
+
+def _flops(shape: Shape, config: TrainConfig, tokens: float, trained_share: float) -> float:
+    """Of all steps, for sequences of so many tokens; a frozen weight needs no gradient, a third of its operations."""
+    per_token = shape.flops_per_token(round(tokens), trained_share) * (2 / 3 if config.adapter else 1)
+    return per_token * tokens * config.batch.sequences * config.steps
+
+
+def _disk_bytes(job: JobConfig, shape: Shape, data: DataEstimate | None) -> int:
+    weights = (4 if job.train is not None and job.train.dtype == "float32" else 2) * shape.num_parameters
+    needed = weights + (weights if job.quantize is not None else 0)
+    needed += _DATA_BYTES_PER_TOKEN * data.tokens if data is not None else 0
+    if job.train is None:
+        return needed
+    needed += weights
+    if job.train.checkpoint.folder is None:
+        trained = shape.num_adapter_parameters(job.train.adapter) if job.train.adapter else shape.num_parameters
+        needed += _CHECKPOINT_BYTES * trained * (job.train.checkpoint.keep + 1)
+    return needed
 
 
 def require_room(job: JobConfig, plan: Plan) -> None:
@@ -115,70 +135,102 @@ def require_room(job: JobConfig, plan: Plan) -> None:
         require_fits(job.cluster, embedded_capacity(job.cluster))
     if plan.memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
         return
-    needed = plan.memory.total * job.cluster.workers
+    needed = plan.memory.total * job.cluster.min_workers
     available = embedded_capacity(job.cluster).memory_bytes
     if needed > available:
         raise ResourceError(
             "Too little memory for the training workers.", field="cluster.workers × memory of a worker",
-            got=f"{size(available)} free", expected=f"{job.cluster.workers} × {size(plan.memory.total)}",
-            fix="lower train.batch.sequences (and raise train.batch.accumulation), data.max_length or cluster.workers",
+            got=f"{size(available)} free", expected=f"{job.cluster.min_workers} × {size(plan.memory.total)}",
+            fix="lower train.batch.micro, data.max_length or cluster.workers",
         )  # fmt: skip
 
 
 def show_plan(job: JobConfig) -> None:
-    """Print the plan.
+    """Print the plan. Data and cluster that cannot be reached from here are said to be unchecked.
 
     Raises:
         RaysmithError: the job cannot run; the reason is the one that `run` would give.
     """
-    plan = make_plan(job)
-    shape, data = plan.shape, plan.data
+    plan = make_plan(job, without_data=True)
     title(f"Plan of {job.name}: {' → '.join(stages(job))}")
-    fact("model", f"{shape.num_parameters / 1e6:,.1f}M parameters, {shape.layers} layers of width {shape.hidden}")
-    if data is not None:
-        fact("data", f"{data.samples} conversations, about {data.tokens:,} tokens, longest about {data.longest}")
-    if job.train is not None and data is not None:
-        fact("batch", batch_words(job.train, job.cluster.workers, data.tokens, data.samples))
-        if job.train.adapter is not None:
-            trained = shape.num_adapter_parameters(job.train.adapter)
-            fact("trained", f"{trained / shape.num_parameters:.2%} of {shape.num_parameters / 1e6:.1f}M parameters")
-        _show_memory(job, plan.memory)
+    fact("model", _model_words(job, plan.shape))
+    if plan.data is not None and job.data is not None:
+        fact(
+            "data",
+            f"{plan.data.samples:,} sequences ({job.data.kind}), about {plan.data.tokens:,} tokens, "
+            f"longest about {plan.data.longest:,}",
+        )
+    if plan.unread is not None and job.data is not None:
+        fact("data", f"not read: {plan.unread.message} {plan.unread.got or ''}")
+        fact("", f"sequences of {job.data.max_length:,} tokens, the most there may be, are counted with")
+    if job.train is not None and job.data is not None:
+        _show_training(job, job.train, plan, _mean_tokens(job.data.max_length, plan.data))
     fact("disk", f"up to {size(plan.disk_bytes)} under {job.storage.path()}")
-    _show_fit(job.cluster)
+    reached = _show_fit(job.cluster)
     require_room(job, plan)
+    unchecked = ["the data"] * (plan.unread is not None) + ["the cluster"] * (not reached)
+    if unchecked:
+        console.print(f"\n  Not checked, for it cannot be reached from here: {' and '.join(unchecked)}.", markup=False)
     console.print("\n  Nothing was allocated. Run it with `raysmith run` and the same arguments.", markup=False)
+
+
+def _model_words(job: JobConfig, shape: Shape) -> str:
+    if job.model.scratch is not None and job.tokenizer is not None:
+        return architectures.describe(job.model.scratch, job.tokenizer.vocabulary)
+    return f"{shape.num_parameters / 1e6:,.1f}M parameters, {shape.layers} layers of width {shape.hidden}"
 
 
 def stages(job: JobConfig) -> list[str]:
     """Names of the stages that the job's sections ask for, in order."""
-    names = ["model"]
-    if job.data is not None:
+    names = ["data", "tokenizer", "model", "tokens"] if job.model.scratch is not None else ["model"]
+    if job.data is not None and job.model.scratch is None:
         names.append("data")
     if job.train is not None:
-        measure = job.evaluate is not None
+        measure = job.evaluate is not None and not job.trains_itself
         names += ["evaluate before"] * measure + ["train"] + ["merge"] * (job.train.adapter is not None)
         names += ["evaluate after"] * measure
     return names + ["quantize"] * (job.quantize is not None) + ["serve"] * (job.serve is not None)
 
 
-def _show_memory(job: JobConfig, memory: WorkerMemory | None) -> None:
-    if memory is None or job.train is None:
+def _show_training(job: JobConfig, config: TrainConfig, plan: Plan, mean_tokens: float) -> None:
+    fact("batch", batch_words(config, job.cluster, mean_tokens, plan.data.samples if plan.data else None))
+    if config.adapter is not None:
+        trained = plan.shape.num_adapter_parameters(config.adapter)
+        fact(
+            "trained", f"{trained / plan.shape.num_parameters:.2%} of {plan.shape.num_parameters / 1e6:.1f}M parameters"
+        )
+    if plan.flops is not None:
+        fact("work", f"{plan.flops:.3g} floating-point operations in {config.steps:,} steps")
+        _show_time(job.cluster, config, plan.flops)
+    if plan.memory is not None:
+        table = Table(f"memory of a worker, ZeRO-{config.deepspeed.stage}", "", box=None, header_style="bold")
+        for part, value in {**plan.memory._asdict(), "total": plan.memory.total}.items():
+            table.add_row(part, size(value))
+        console.print(table)
+
+
+def _show_time(cluster: ClusterConfig, config: TrainConfig, flops: float) -> None:
+    gpus = cluster.max_workers * cluster.gpus_per_worker
+    if not gpus or config.dtype == "float32":
         return
-    stage = job.train.deepspeed.stage
-    table = Table(f"memory of a worker, ZeRO-{stage}", "", box=None, header_style="bold")
-    for part, value in {**memory._asdict(), "total": memory.total}.items():
-        table.add_row(part, size(value))
-    console.print(table)
+    times = (f"{duration(flops / (gpus * peak * _UTILIZATION))} on {gpus} × {gpu}" for gpu, peak in _PEAK_FLOPS.items())
+    fact("time", f"about {', '.join(times)} (assumed: {_UTILIZATION:.0%} of the bfloat16 peak)")
 
 
-def _show_fit(cluster: ClusterConfig) -> None:
+def _show_fit(cluster: ClusterConfig) -> bool:
+    """What the cluster has; whether it could be reached."""
     if cluster.address == "local":
         capacity = embedded_capacity(cluster)
         fact("cluster", f"embedded: {capacity.cpus:g} CPUs, {size(capacity.memory_bytes)} of memory free")
-        return
-    with connected(cluster) as capacity:
-        fact("cluster", f"{cluster.address}: {json.dumps(capacity._asdict())}")
-        require_fits(cluster, capacity)
+        return True
+    try:
+        with connected(cluster) as capacity:
+            fact("cluster", f"{cluster.address}: {json.dumps(capacity._asdict())}")
+            require_fits(cluster, capacity)
+    except ClusterError as error:
+        fact("cluster", f"not reached: {error.message} {error.got}")
+        return False
+    return True
 
 
 def require_free_port(job: JobConfig) -> None:

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from cluster.artifacts import ArtifactStore, Manifest
-from cluster.errors import ArtifactError
+from cluster.artifacts import ArtifactStore
 from cluster.rundir import read_metrics
 from cluster.storage import read_json, write_atomically
+from jobs.report_cards import cards, figure
 from jobs.report_charts import Chart, curve, size_bars
+from jobs.report_run import RunRecord
 from jobs.words import duration, size
 
 _TEMPLATE = "report.html.j2"
 _CURVES = (
     # key of metrics.jsonl, title, unit, whether the axis begins at 0
-    ("loss", "Training loss", "nats a trained token", False),
+    ("loss", "Training loss", "mean of a step, nats", False),
+    ("heldout_accuracy", "Held-out accuracy", "share of the terms predicted rightly", False),
     ("learning_rate", "Learning rate", "of the optimizer", True),
     ("grad_norm", "Gradient norm", "before clipping", True),
     ("tokens_per_s", "Training speed", "tokens a second", True),
+    ("mfu", "Utilization (MFU)", "share of the matrix rate measured on the worker", True),
+    ("data_wait_share", "Waiting for data", "share of the step's time", True),
 )
 _PROOFS = {
     "base_to_adapter": "The adapter does something: the model with it differs from the base model.",
@@ -37,34 +40,9 @@ _PROOFS = {
     "model does.",
 }  # fmt: skip
 _ANSWERS = (("evaluate_before", "base model"), ("evaluate_after", "tuned"), ("serve", "quantized, from the endpoint"))
+_WITH_MEDIAN = ("tokens_per_s", "mfu", "data_wait_share")
 _MAX_EXAMPLE_TOKENS = 2000
 _MAX_WORKERS = 16
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What a run directory tells, and where its artifacts are."""
-
-    report: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    config: dict[str, Any]
-    store: ArtifactStore
-
-    def stage(self, name: str) -> dict[str, Any]:
-        """A stage's part of the report; empty when it is absent."""
-        found: dict[str, Any] = self.report.get("stages", {}).get(name) or {}
-        return found
-
-    def artifact(self, reference: str | None) -> Manifest | None:
-        """The artifact, or None when the stage made none or it was removed since."""
-        try:
-            return self.store.get(reference) if reference else None
-        except ArtifactError:
-            return None
-
-    def base(self) -> Manifest | None:
-        """The base model: converted by this run, or a published one that its configuration names."""
-        return self.artifact(self.stage("model").get("artifact") or (self.config.get("model") or {}).get("artifact"))
 
 
 def write_html(run_folder: Path, store: ArtifactStore) -> None:
@@ -74,67 +52,21 @@ def write_html(run_folder: Path, store: ArtifactStore) -> None:
     config_file = run_folder / "config.yaml"
     config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
     report = {"name": run_folder.name, "status": "unknown", **(read_json(run_folder / "report.json") or {})}
-    run = _Run(report, read_metrics(run_folder / "metrics.jsonl"), yaml.safe_load(config_text) or {}, store)
+    run = RunRecord(report, read_metrics(run_folder / "metrics.jsonl"), yaml.safe_load(config_text) or {}, store)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"size": size, "duration": duration, "figure": _figure}
+    environment.filters |= {"size": size, "duration": duration, "figure": figure}
     page = environment.get_template(_TEMPLATE).render(
-        report=report, cards=list(_cards(run)), answers=_answers(run), curves=_curves(run), proofs=_proofs(run),
-        data=_data(run), example=_example(run), stages=_stages(run), bars=list(_bars(run)), lineage=_lineage(run),
-        config=config_text,
+        report=report, cards=list(cards(run)), answers=_answers(run), curves=_curves(run), proofs=_proofs(run),
+        events=run.stage("train").get("events") or [], data=_data(run), example=_example(run), stages=_stages(run),
+        bars=list(_bars(run)), lineage=_lineage(run), config=config_text,
     )  # fmt: skip
     write_atomically(run_folder / "report.html", page)
 
 
-class _Card(NamedTuple):
-    label: str
-    value: str
-    note: str
-    tone: str = ""
-
-
-def _cards(run: _Run) -> Iterator[_Card]:
-    before, after = run.stage("evaluate_before"), run.stage("evaluate_after")
-    if before and after:
-        start, end = before["heldout_loss"], after["heldout_loss"]
-        change = (end - start) / start if start else 0.0
-        perplexity = f"perplexity {_figure(before['perplexity'])} → {_figure(after['perplexity'])}"
-        value = f"{start:.3f} → {end:.3f}"
-        yield _Card("Held-out loss", value, f"{_percent(change)}, {perplexity}", "good" if change < 0 else "bad")
-    elif before or after:
-        only = before or after
-        yield _Card("Held-out loss", f"{only['heldout_loss']:.3f}", f"{'before' if before else 'after'} training")
-    if quantized := run.stage("quantize"):
-        now, base, note = quantized["size_bytes"], run.base(), f"{quantized['bits_per_weight']:.2f} bits a weight"
-        if base is None:
-            yield _Card("Model size", size(now), note)
-        else:
-            old, unit = size(base.size_bytes).split()
-            value = f"{old if size(now).endswith(f' {unit}') else f'{old} {unit}'} → {size(now)}"
-            yield _Card("Model size", value, f"{_percent(now / base.size_bytes - 1)}, {note}")
-    if trained := run.stage("train"):
-        attempts = trained.get("attempts", [])
-        resumed = f", in attempts {', '.join(attempts)}" if len(attempts) > 1 else ""
-        note = f"{trained['steps']} steps, {trained['tokens']:,} tokens{resumed}"
-        yield _Card("Training", f"{_figure(trained['tokens_per_s'])} tokens/s", note)
-    if speed := run.stage("serve").get("tokens_per_s"):
-        yield _Card("Endpoint", f"{_figure(speed)} tokens/s", "one request at a time")
-
-
-def _percent(change: float) -> str:
-    return f"{change:+.0%}".replace("-", "−")
-
-
-def _figure(value: float | None) -> str:
-    """Three digits that count, thousands apart: 1,372 or 0.0243 or 3.2e-05."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if 100 <= abs(value) < 1e9 else f"{value:.3g}"
-
-
-def _answers(run: _Run) -> dict[str, list[dict[str, Any]]]:
+def _answers(run: RunRecord) -> dict[str, list[dict[str, Any]]]:
     """Question → what each model answered, in the order of the models."""
     found: dict[str, list[dict[str, Any]]] = {}
     for stage, who in _ANSWERS:
@@ -143,30 +75,46 @@ def _answers(run: _Run) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _curves(run: _Run) -> list[Chart]:
-    trained, metrics, state = run.stage("train"), run.metrics, ""
-    losses = [(record["step"], record["loss"]) for record in metrics if "loss" in record]
-    # A reused stage was trained elsewhere: what lies in this directory may be of another training, or missing.
-    # (Compared as JSON, where NaN equals NaN.)
-    if trained and json.dumps(trained["losses"]) != json.dumps(losses):
-        metrics = [{"step": step, "loss": loss} for step, loss in trained["losses"]]
-    elif not trained and metrics:
-        here = metrics[-1].get("attempt") == run.report.get("attempt")
-        state = ", unfinished" if here else ", of an earlier attempt"
+def _curves(run: RunRecord) -> list[Chart]:
+    metrics, state = _metrics(run)
     charts = []
     for key, title, unit, zero in _CURVES:
-        points = [(record["step"], record[key]) for record in metrics if key in record]
-        marks = {}
+        points = _points(metrics, key)
+        marks: dict[str, float] = {}
+        beside: tuple[str, list[tuple[float, float]]] = ("", [])
         if key == "loss":
-            stages = {when: run.stage(f"evaluate_{when}") for when in ("before", "after")}
-            marks = {f"held-out {when}": stage["heldout_loss"] for when, stage in stages.items() if stage}
+            marks = {f"held-out {when}": stage["heldout_loss"] for when, stage in run.before_and_after().items()}
+            if (unigram := run.stage("tokens").get("unigram_loss")) is not None:
+                marks["by frequency alone"] = unigram
+            beside = ("held-out", _points(metrics, "heldout_loss"))
         if points:
-            middle = f", median {_figure(median(value for _, value in points))}" if key == "tokens_per_s" else ""
-            charts.append(curve(key, title, unit + middle + state, points, marks, zero=zero))
+            middle = f", median {figure(median(value for _, value in points))}" if key in _WITH_MEDIAN else ""
+            charts.append(curve(key, title, unit + middle + state, points, marks, zero=zero, beside=beside))
     return charts
 
 
-def _proofs(run: _Run) -> list[dict[str, Any]]:
+def _metrics(run: RunRecord) -> tuple[list[dict[str, Any]], str]:
+    """The training's records, one a step, and what must be said of them."""
+    trained, metrics = run.stage("train"), run.metrics
+    if not trained:
+        here = metrics and metrics[-1].get("attempt") == run.report.get("attempt")
+        return metrics, "" if not metrics else ", unfinished" if here else ", of an earlier attempt"
+    # A reused stage was trained elsewhere: what lies in this directory may be of another training, or missing.
+    # (Compared as JSON, where NaN equals NaN.)
+    if json.dumps(trained["losses"]) == json.dumps(_points(metrics, "loss")):
+        return metrics, ""
+    records: dict[float, dict[str, Any]] = {step: {"step": step, "loss": loss} for step, loss in trained["losses"]}
+    for name, points in (trained.get("heldout_curves") or {}).items():
+        for step, value in points:
+            records.setdefault(step, {"step": step})[f"heldout_{name}"] = value
+    return [records[step] for step in sorted(records)], ""
+
+
+def _points(metrics: list[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    return [(record["step"], record[key]) for record in metrics if record.get(key) is not None]
+
+
+def _proofs(run: RunRecord) -> list[dict[str, Any]]:
     handoff, quantize = run.config.get("handoff") or {}, run.config.get("quantize") or {}
     bars = {
         "base_to_adapter": ("mean |Δ log p| ≥", handoff.get("min_adapter_change"), None),
@@ -183,29 +131,34 @@ def _proofs(run: _Run) -> list[dict[str, Any]]:
     return rows
 
 
-def _data(run: _Run) -> list[dict[str, Any]]:
+def _data(run: RunRecord) -> list[dict[str, Any]]:
     rows = []
+    blank = {"share": None, "longest": None, "left_out": None, "lines": [], "documents": None}
     if planned := run.report.get("data"):
-        rows.append(
-            {"part": "train, as the plan estimated", "conversations": planned["samples"], "tokens": planned["tokens"],
-             "share": planned["trained_share"], "longest": planned["longest"], "left_out": None, "lines": []}
-        )  # fmt: skip
+        estimate = {"sequences": planned["samples"], "tokens": planned["tokens"], "longest": planned["longest"]}
+        row = {"part": "train, as the plan estimated", "share": planned["trained_share"]}
+        rows.append({**blank, **estimate, **row})
     for part in ("train", "heldout"):
         if counts := run.stage("tokens").get(part):
-            share = counts["trained_tokens"] / counts["tokens"] if counts["tokens"] else None
-            row = {"part": part, "share": share, "left_out": counts["too_long"], "lines": counts["too_long_lines"][:20]}
-            rows.append({**counts, **row})
+            trained = counts.get("trained_tokens")
+            row = {
+                "part": part, "sequences": counts.get("conversations", counts["samples"]), "tokens": counts["tokens"],
+                "share": trained / counts["tokens"] if trained is not None and counts["tokens"] else None,
+                "longest": counts.get("longest"), "left_out": counts.get("too_long"),
+                "lines": counts.get("too_long_lines", [])[:20], "documents": counts.get("documents"),
+            }  # fmt: skip
+            rows.append(row)
     return rows
 
 
-def _example(run: _Run) -> dict[str, Any] | None:
+def _example(run: RunRecord) -> dict[str, Any] | None:
     pieces = run.stage("tokens").get("example") or []
     shown = [(piece.replace("\n", "⏎\n"), trained) for piece, trained in pieces[:_MAX_EXAMPLE_TOKENS]]
     trained = sum(trained for _, trained in pieces)
     return {"pieces": shown, "trained": trained, "all": len(pieces)} if shown else None
 
 
-def _stages(run: _Run) -> list[dict[str, Any]]:
+def _stages(run: RunRecord) -> list[dict[str, Any]]:
     rows = []
     for name, stage in run.report.get("stages", {}).items():
         seconds = stage.get("seconds", stage.get("startup_s", 0))
@@ -216,7 +169,7 @@ def _stages(run: _Run) -> list[dict[str, Any]]:
     return [row | {"share": 100 * row["seconds"] / longest} for row in rows]
 
 
-def _bars(run: _Run) -> Iterator[Chart]:
+def _bars(run: RunRecord) -> Iterator[Chart]:
     merged = run.artifact(run.stage("merge").get("artifact"))
     tuned = run.artifact(run.stage("train").get("artifact"))
     models = {"base": run.base(), "merged": merged, "tuned": tuned if tuned and tuned.kind == "model" else None}
@@ -241,7 +194,7 @@ def _bars(run: _Run) -> Iterator[Chart]:
         yield size_bars("memory", "Memory of a training worker", note, workers)
 
 
-def _lineage(run: _Run) -> dict[str, Any] | None:
+def _lineage(run: RunRecord) -> dict[str, Any] | None:
     """The tree from the run's last artifact back to its data; what stands in it already is not opened again."""
     shown: set[str] = set()
 

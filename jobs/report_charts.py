@@ -33,6 +33,7 @@ _DOTTED = 60  # up to so many points each has its dot
 
 
 _Draw = Callable[["Axes"], None]
+_Points = Sequence[tuple[float, float]]
 
 
 class Chart(NamedTuple):
@@ -44,27 +45,36 @@ class Chart(NamedTuple):
 
 
 def curve(
-    name: str, title: str, note: str, points: Sequence[tuple[float, float]], marks: Mapping[str, float], *, zero: bool
+    name: str,
+    title: str,
+    note: str,
+    points: _Points,
+    marks: Mapping[str, float],
+    *,
+    zero: bool,
+    beside: tuple[str, _Points] = ("", ()),
 ) -> Chart:
-    """A line over the training steps.
+    """A line over the training steps, and perhaps a second one.
 
     Args:
         name: unique on the page; prefixes the SVG's ids.
         points: (step, value); what is not a finite number is left out and counted in the note.
         marks: label → value of a horizontal line.
         zero: let the axis begin at 0.
+        beside: label and points of the second line.
     """
-    finite = [(step, value) for step, value in points if value is not None and math.isfinite(value)]
+    finite, second = _finite(points), _finite(beside[1])
     lost = len(points) - len(finite)
-    words = f"{title} over {len(points)} steps"
-    if finite:
-        (first, begin), (last, end) = finite[0], finite[-1]
-        words += f": {begin:.4g} at step {first:g}, {end:.4g} at step {last:g}"
+    words = f"{title} over {len(points)} steps{_ends(finite)}"
+    words += f"; {beside[0]}{_ends(second)}" if second else ""
     words += "".join(f"; {label} {value:.4g}" for label, value in marks.items() if math.isfinite(value))
 
     def draw(axes: Axes) -> None:
         steps, values = zip(*_thinned(finite), strict=True) if finite else ((), ())
         axes.plot(steps, values, color=_ACCENT, linewidth=1.6, marker="." if len(values) <= _DOTTED else None)
+        if second:
+            axes.plot(*zip(*_thinned(second), strict=True), color=_WARM, linewidth=1.6, marker=".", label=beside[0])
+            axes.legend(loc="best", fontsize=9.5, labelcolor=_WARM, handlelength=1)
         _draw_marks(axes, values, {label: value for label, value in marks.items() if math.isfinite(value)})
         axes.set_xlabel("step")
         axes.locator_params(axis="x", integer=True, nbins=6)
@@ -77,6 +87,18 @@ def curve(
 
     note += f"; {lost} {'step is' if lost == 1 else 'steps are'} not a finite number" if lost else ""
     return Chart(title, note, _svg(draw, name, words, height_in=2.5))
+
+
+def _finite(points: _Points) -> _Points:
+    return [(step, value) for step, value in points if value is not None and math.isfinite(value)]
+
+
+def _ends(points: _Points) -> str:
+    """The first and the last point in words."""
+    if not points:
+        return ""
+    (first, begin), (last, end) = points[0], points[-1]
+    return f": {begin:.4g} at step {first:g}, {end:.4g} at step {last:g}"
 
 
 def _draw_marks(axes: Axes, values: Sequence[float], marks: Mapping[str, float]) -> None:
@@ -92,7 +114,7 @@ def _draw_marks(axes: Axes, values: Sequence[float], marks: Mapping[str, float])
         )  # fmt: skip
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thinned(points: _Points) -> list[tuple[float, float]]:
     """The lowest and the highest point of each bucket: a long curve keeps its spikes and loses its bytes."""
     width = len(points) / _BUCKETS
     if width <= 2:

@@ -12,7 +12,7 @@ from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
 from jobs.plan import make_plan, require_free_port, require_room, stages
-from jobs.stages import data, evaluate, merge, model, quantize, serve, train
+from jobs.stages import dataset, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded, wait_for_interrupt
 from serving.config import ServeConfig
 from serving.deploy import require_no_endpoint
@@ -41,8 +41,8 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
             require_fits(job.cluster, context.capacity)
             if job.serve is not None:
                 require_no_endpoint()
-            tuned, tokens = _make(context)
-            with _endpoint(context, tuned, tokens) as served:
+            tuned, data = _make(context)
+            with _endpoint(context, tuned, data) as served:
                 complete(context, served)
                 if keep_serving and served is not None:
                     wait_for_interrupt(served)
@@ -51,30 +51,43 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
 def _make(context: Context) -> tuple[Manifest, Manifest | None]:
     """The tuned model (or the base model, when nothing is trained) and the tokenized data."""
     job = context.job
-    base = model.obtain(context)
-    if job.data is None:
-        return base, None
-    tokens = data.prepare(context, base, job.data)
-    if job.train is None:
-        return base, tokens
+    base, data = _base_and_data(context)
+    if job.train is None or data is None:
+        return base, data
+    base = model.with_head(context, base, job.train)
     objective = job.train.objective
-    if job.evaluate is not None:
-        evaluate.measure(context, "before", base, tokens, objective, job.evaluate)
-    trained = train.train(context, base, tokens, job.train)
-    tuned = merge.merge(context, base, trained, tokens) if job.train.adapter is not None else trained
-    if job.evaluate is not None:
-        evaluate.measure(context, "after", tuned, tokens, objective, job.evaluate)
-    return tuned, tokens
+    measured = job.evaluate if not job.trains_itself else None
+    if measured is not None:
+        evaluate.measure(context, "before", base, data, objective, measured)
+    trained = train.train(context, base, data, job.train)
+    tuned = merge.merge(context, base, trained, data) if job.train.adapter is not None else trained
+    if measured is not None:
+        evaluate.measure(context, "after", tuned, data, objective, measured)
+    return tuned, data
+
+
+def _base_and_data(context: Context) -> tuple[Manifest, Manifest | None]:
+    """A ready model brings its tokenizer to the data; a new one gets both from it."""
+    job = context.job
+    if job.data is None:
+        return model.obtain(context), None
+    if job.model.scratch is None or job.tokenizer is None or job.train is None:
+        base = model.obtain(context)
+        return base, tokens.tokenize(context, base, dataset.collect(context, job.data), job.data)
+    text = dataset.collect(context, job.data)
+    vocabulary = tokenizer.train(context, text, job.tokenizer)
+    base = model.create(context, vocabulary, job.model.scratch, job.train)
+    return base, tokens.tokenize(context, vocabulary, text, job.data)
 
 
 @contextmanager
-def _endpoint(context: Context, tuned: Manifest, tokens: Manifest | None) -> Iterator[serve.Served | None]:
+def _endpoint(context: Context, tuned: Manifest, data: Manifest | None) -> Iterator[serve.Served | None]:
     """The endpoint that serves the quantized model; None when the job has no such sections."""
     job = context.job
-    if job.quantize is None or tokens is None:
+    if job.quantize is None or data is None:
         yield None
         return
-    quantized = quantize.quantize(context, tuned, tokens, job.quantize, (job.serve or ServeConfig()).engine)
+    quantized = quantize.quantize(context, tuned, data, job.quantize, (job.serve or ServeConfig()).engine)
     if job.serve is None:
         yield None
         return

@@ -11,6 +11,7 @@ Files under storage.root stay where they are: every node sees that folder.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -27,9 +28,11 @@ from cluster.storage import StorageConfig
 from cluster.submit import RemoteJobs
 from jobs.config import JobConfig
 from jobs.console import console, errors, fact, title
-from jobs.plan import estimate_data
+from jobs.plan import read_data
 from jobs.words import size
+from trainers.config import DeepSpeedConfig
 from trainers.models import locate
+from trainers.text.config import STDLIB, SourceConfig
 
 _CODE = ("cluster", "trainers", "serving", "jobs")
 # Ray keeps what is sent in the memory of the head's control store, and takes 500 MB at most.
@@ -116,16 +119,17 @@ def package(job: JobConfig, folder: Path) -> dict[str, Any]:
 
 def _check(job: JobConfig, root: Path) -> None:
     """Refuse what `run` would refuse; files that only the cluster sees are left to it."""
-    if job.data is not None and job.data.train.exists() and job.data.heldout.exists():
-        estimate_data(job)
+    read_data(job)
     if job.model.path is not None and not _absolute(job.model.path).is_relative_to(root):
         locate(job.model)
 
 
 def _with_paths(value: Any, plain: Any, place: Callable[[str, Path], Any], key: str = "") -> Any:
     """`plain`, the dump of `value`, with each path in it replaced by what `place` gives for its key and itself."""
-    if isinstance(value, StorageConfig):
+    if isinstance(value, StorageConfig | DeepSpeedConfig):  # folders of the nodes
         return plain
+    if isinstance(value, SourceConfig):
+        return plain | {"path": _source_path(value.path, lambda path: place(f"{key}.path", path))}
     if isinstance(value, Path):
         return place(key, value)
     if isinstance(value, Config):
@@ -136,6 +140,15 @@ def _with_paths(value: Any, plain: Any, place: Callable[[str, Path], Any], key: 
         pairs = zip(value, plain, strict=True)
         return [_with_paths(*pair, place, f"{key}.{index}") for index, pair in enumerate(pairs)]
     return plain
+
+
+def _source_path(pattern: str, place: Callable[[Path], Any]) -> str:
+    """A source of text with its file, or the folder in which its glob begins, replaced by what `place` gives."""
+    if "://" in pattern or pattern == STDLIB:
+        return pattern
+    parts = Path(pattern).parts
+    fixed = list(itertools.takewhile(lambda part: not set("*?[") & set(part), parts))
+    return str(Path(place(Path(*fixed)), *parts[len(fixed) :]))
 
 
 def _absolute(path: Path) -> Path:

@@ -20,6 +20,9 @@ from jobs.report import write_html
 from jobs.stages.serve import Served
 from jobs.words import duration, size
 
+_ASKED = ("evaluate_before", "evaluate_after", "serve")
+_PUBLISHED = ("quantize", "merge", "train", "model")
+
 
 @contextmanager
 def recorded(context: Context) -> Iterator[None]:
@@ -61,10 +64,9 @@ def complete(context: Context, served: Served | None) -> None:
     }
     stages = report["stages"]
     title("Result")
-    if "evaluate_before" in stages:
-        _answers(stages)
-        before, after = (stages[f"evaluate_{when}"]["heldout_loss"] for when in ("before", "after"))
-        fact("held-out loss", f"{before:.3f} → {after:.3f} nats a token ({(after - before) / before:+.0%})")
+    _answers(stages)
+    for label, words in _heldout(stages):
+        fact(label, words)
     if "quantize" in stages:
         base = context.store.get(stages["model"]["artifact"]) if "model" in stages else None
         sizes = f"{size(base.size_bytes)} → " if base else ""
@@ -80,28 +82,48 @@ def _made(report: dict[str, Any]) -> set[str]:
     return {stage["artifact"] for stage in report["stages"].values() if "artifact" in stage}
 
 
+def _heldout(stages: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Held-out figures before and after training, and what the most frequent tokens alone would give."""
+    measured = [stages[f"evaluate_{when}"] for when in ("before", "after") if f"evaluate_{when}" in stages]
+    if not measured:
+        own = stages.get("train", {}).get("heldout", {})
+        measured = [own[when] for when in ("before", "after") if when in own]
+    if len(measured) < 2:
+        return
+    before, after = measured
+    loss = " nats a token" if before.get("perplexity") is not None else " nats"
+    for key, label, unit in (("heldout_loss", "held-out loss", loss), ("accuracy", "held-out accuracy", "")):
+        if key in before and key in after:
+            change = f" ({(after[key] - before[key]) / before[key]:+.0%})" if before[key] else ""
+            yield label, f"{before[key]:.3f} → {after[key]:.3f}{unit}{change}"
+    if (unigram := stages.get("tokens", {}).get("unigram_loss")) is not None:
+        yield "by frequency alone", f"{unigram:.3f} nats a token"
+
+
 def _answers(stages: dict[str, Any]) -> None:
-    final = stages.get("serve", {}).get("answers") or stages["evaluate_after"]["answers"]
-    label = "tuned, quantized, from the endpoint" if "serve" in stages else "tuned"
-    for before, after in zip(stages["evaluate_before"]["answers"], final, strict=True):
+    """The questions' answers by the base model, and by the last model that was asked."""
+    before, after, served = (stages.get(name, {}).get("answers") or [] for name in _ASKED)
+    final = served or after
+    label = "tuned, quantized, from the endpoint" if served else "tuned"
+    for index, last in enumerate(final):
         table = Table.grid(expand=True, padding=(0, 1))
-        table.add_column(ratio=1)
-        table.add_column(ratio=1)
-        table.add_row(
-            Panel(Text(before["answer"]), title="base model", border_style="red"),
-            Panel(Text(after["answer"]), title=label, border_style="green"),
-        )
-        console.print(Text(f"\n  Q: {before['question']}", style="bold"))
+        panels = [Panel(Text(last["answer"]), title=label, border_style="green")]
+        if index < len(before):
+            panels.insert(0, Panel(Text(before[index]["answer"]), title="base model", border_style="red"))
+        for _ in panels:
+            table.add_column(ratio=1)
+        table.add_row(*panels)
+        console.print(Text(f"\n  Q: {last['question']}", style="bold"))
         console.print(table)
 
 
 def _where(context: Context, served: Served | None) -> None:
     fact("report", str(context.run.path / "report.html"))
     stages = context.report["stages"]
-    last = next((stages[name]["artifact"] for name in ("quantize", "merge", "train", "model") if name in stages), None)
+    last = next((stages[name]["artifact"] for name in _PUBLISHED if name in stages), None)
     if last is not None:
         fact("lineage", f"raysmith trace {context.store.get(last).name}")
-    if context.job.train is not None:
+    if context.job.train is not None and any(one.kind == "tensorboard" for one in context.job.train.trackers):
         fact("curves", f"tensorboard --logdir {context.run.path / 'tensorboard'}")
     fact("time", duration(time.monotonic() - context.began))
     if served is None:

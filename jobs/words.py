@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from cluster.connect import ClusterConfig
 from trainers.config import TrainConfig
 
 
-def batch_words(config: TrainConfig, workers: int, data_tokens: float, num_samples: float) -> str:
-    """The batch arithmetic: workers × sequences × accumulation, and what all steps see."""
-    batch = config.batch
-    per_step = config.sequences_per_step(workers)
-    mean = data_tokens / num_samples
+def batch_words(config: TrainConfig, cluster: ClusterConfig, tokens: float, samples: float | None) -> str:
+    """The batch arithmetic: how the workers share a step's sequences, and what all steps see.
+
+    Args:
+        tokens: of one sequence, the mean.
+        samples: sequences of the data; None when they are not known.
+    """
+    sequences, steps = config.batch.sequences, config.steps
+    per_step, seen = tokens * sequences, f"{tokens * sequences * steps / 1e6:.3g}M tokens"
+    epochs = "" if samples is None else f", {sequences * steps / samples:.2g} epochs"
     return (
-        f"{_count(workers, 'worker')} × {_count(batch.sequences, 'sequence')} × {batch.accumulation} accumulation "
-        f"= {_count(per_step, 'sequence')} = {mean * per_step:,.0f} tokens a step, {_count(config.steps, 'step')} "
-        f"= {mean * per_step * config.steps / 1e6:.3g}M tokens, {per_step * config.steps / num_samples:.2g} epochs"
+        f"{_count(sequences, 'sequence')} a step, shared by {_sharing(config, cluster)} "
+        f"= {per_step:,.0f} tokens a step, {_count(steps, 'step')} = {seen}{epochs}"
     )
+
+
+def _sharing(config: TrainConfig, cluster: ClusterConfig) -> str:
+    """So many workers, each with so many micro-batches of so many sequences at most."""
+    least, most = cluster.min_workers, cluster.max_workers
+    if least < most:
+        return f"{least} to {most} workers in micro-batches of up to {config.batch.micro}"
+    accumulation = config.accumulation(most)
+    micro = -(-config.batch.sequences // (accumulation * most))
+    return f"{_count(most, 'worker')} × {accumulation} accumulation × {_count(micro, 'sequence')}"
+
+
+def loss_words(report: dict[str, Any]) -> str:
+    """A held-out loss with what the objective measures beside it."""
+    beside = [f"perplexity {report['perplexity']:.1f}"] if report.get("perplexity") is not None else []
+    beside += [f"accuracy {report['accuracy']:.1%}"] if report.get("accuracy") is not None else []
+    return f"{report['heldout_loss']:.3f} nats" + (f" ({', '.join(beside)})" if beside else "")
 
 
 def size(num_bytes: float) -> str:
     """Bytes in decimal units: 98.3 MB."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= scale:
             return f"{num_bytes / scale:.1f} {unit}"
     return f"{num_bytes:.0f} B"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 45 s or 3 min 20 s."""
+    """Seconds as 45 s, 3 min 20 s, 5 h 10 min or 2 d 4 h."""
     minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 

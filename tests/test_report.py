@@ -254,7 +254,7 @@ def test_a_failed_run_says_why(folder: Path, store: ArtifactStore) -> None:
     require_closed(page)
     assert 'class="status failed"' in page.html
     assert f"Hand-off changed.\n  got: {HOSTILE}" in page.text
-    assert "nats a trained token, unfinished" in page.text
+    assert "mean of a step, nats, unfinished" in page.text
     assert "held-out after" not in charts(page)[0]
 
 
@@ -304,7 +304,7 @@ def test_a_reused_training_shows_its_own_curve(folder: Path, store: ArtifactStor
 
 def test_metrics_of_an_earlier_attempt_are_called_so(folder: Path, store: ArtifactStore) -> None:
     report = full_report(store) | {"attempt": "002", "stages": {}}
-    assert "nats a trained token, of an earlier attempt" in page_of(folder, store, report).text
+    assert "mean of a step, nats, of an earlier attempt" in page_of(folder, store, report).text
 
 
 def test_a_diverged_loss_is_counted_not_drawn(folder: Path, store: ArtifactStore) -> None:

@@ -1,19 +1,24 @@
-"""Trackers against what reads them: TensorBoard's own reader, Ray's metrics port, and MLflow and W&B where installed."""
+"""Trackers against what reads them: TensorBoard, Ray's metrics port, and MLflow and W&B where they are installed."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
 import re
+import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cluster.connect import Capacity
 from cluster.errors import ConfigError
+from tests.conftest import REPOSITORY
 from tests.job_file import JOB, load, refusal
 from trainers.trackers import mlflow, prometheus, tensorboard, tracker_of, wandb
 
@@ -30,8 +35,7 @@ def train_twice(config: Any, folder: Path) -> None:
     first = tracker_of(config, "job", folder, RESOLVED, 0)
     for step in range(1, 8):
         first.step(step, {"loss": loss_of(step), "learning_rate": 1e-3, "rewards/margins": math.nan})
-    if config.kind == "mlflow":
-        time.sleep(2)  # it sends beside the training, and a kill gives no time to close
+    time.sleep(2.5)  # they write beside the training, and a kill gives no time to close
     second = tracker_of(config, "job", folder, RESOLVED, 5)
     for step in range(6, 11):
         second.step(step, {"loss": loss_of(step, 2), "heldout_loss": 2.0})
@@ -39,26 +43,31 @@ def train_twice(config: Any, folder: Path) -> None:
 
 
 def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     train_twice(tensorboard.Config(), tmp_path)
     seen = EventAccumulator(str(tmp_path))
     seen.Reload()
-    assert set(seen.Tags()["scalars"]) == {"train/loss", "train/learning_rate", "train/rewards/margins", "train/heldout_loss"}
+    assert set(seen.Tags()["scalars"]) == {
+        "train/loss",
+        "train/learning_rate",
+        "train/rewards/margins",
+        "train/heldout_loss",
+    }
     values = {event.step: event.value for event in seen.Scalars("train/loss")}
     assert len(seen.Scalars("train/loss")) == 10
     assert values == pytest.approx({step: loss_of(step, 1 + (step > 5)) for step in range(1, 11)})
 
 
-def test_a_killed_training_has_lost_nothing_of_tensorboard(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    opened = tracker_of(tensorboard.Config(), "job", tmp_path, RESOLVED, 0)
-    opened.step(1, {"loss": 2.5})
+def test_a_killed_training_leaves_its_steps_to_tensorboard(tmp_path: Path) -> None:
+    code = (
+        "import os, time; from pathlib import Path; from trainers.trackers import tensorboard\n"
+        f"opened = tensorboard.Tracker(tensorboard.Config(), 'job', Path({str(tmp_path)!r}), {{}}, 0)\n"
+        "for step in (1, 2): opened.step(step, {'loss': 5.0 / step})\n"
+        "time.sleep(2.5); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -signal.SIGKILL
     seen = EventAccumulator(str(tmp_path))
     seen.Reload()
-    assert [event.value for event in seen.Scalars("train/loss")] == [2.5]
-    opened.close()
+    assert [event.value for event in seen.Scalars("train/loss")] == [5.0, 2.5]
 
 
 def test_prometheus_finds_the_figures_on_rays_metrics_port(ray_cluster: Capacity, tmp_path: Path) -> None:

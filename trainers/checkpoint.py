@@ -45,7 +45,7 @@ class FileRecord(Config):
     size_bytes: int
     sha256: str
     pieces: dict[str, list[int]]
-    """Parameter → [first element, number of elements, offset in the file of the master weights, then of each moment]."""
+    """Parameter → [first element, number of elements, offset in the file of master weights, then of each moment]."""
 
 
 class Marker(Config):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from trainers.objectives import Objective
 
 _BUCKET = 500_000_000
+# On CPU DeepSpeed would compile a shared-memory all-reduce at the first start: most of a minute, a C++ compiler, and a
+# lock on which every later start waits for ever if that build was killed. gloo does the same work.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 class LossModule(torch.nn.Module):
@@ -92,9 +95,6 @@ def initialize(module: LossModule, config: TrainConfig, workers: int) -> DeepSpe
     _require_device(config)
     trainable = {name: parameter for name, parameter in module.model.named_parameters() if parameter.requires_grad}
     num_trained = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trainable.values())
-    # On CPU DeepSpeed would compile a shared-memory all-reduce at the first start: most of a minute, a C++ compiler,
-    # and a lock on which every later start waits for ever if that build was killed. gloo does the same work.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     optimizer = torch.optim.AdamW(
         parameter_groups(trainable.items(), config), lr=config.learning_rate, betas=config.betas, eps=config.epsilon,
         fused=True,

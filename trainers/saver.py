@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -127,10 +128,8 @@ class Saver:
         self.failure = next(filter(None, reasons), "") if reasons else None
         if reasons and self._rank == 0:
             self._event(f"checkpoint at step {marker.step} failed, the one before is kept: {self.failure}")
-            try:
+            with suppress(OSError):  # what is left has no marker, and goes at the next start
                 self._folder.remove(step_name(marker.step))
-            except OSError:
-                pass  # what is left has no marker, and goes at the next start
 
     def finish(self) -> None:
         """Wait for a save that is still being written, on all workers."""

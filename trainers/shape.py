@@ -63,7 +63,9 @@ class Shape(NamedTuple):
             ModelError: a family whose dimensions have other names, or a mixture of experts.
         """
         if experts := [key for key in _EXPERTS if config.get(key)]:
-            raise ModelError("The model is a mixture of experts.", field=experts[0], got=config[experts[0]], expected="none")
+            raise ModelError(
+                "The model is a mixture of experts.", field=experts[0], got=config[experts[0]], expected="a dense model"
+            )
         try:
             return _READERS.get(config.get("model_type", "llama"), _llama)(config)
         except KeyError as error:
@@ -169,7 +171,8 @@ def _modernbert(config: dict[str, Any]) -> Shape:
     bias, mlp_bias = bool(config.get("attention_bias", False)), bool(config.get("mlp_bias", False))
     norm = h * (2 if config.get("norm_bias", False) else 1)
     vocabulary, every = config["vocab_size"], config.get("global_attn_every_n_layers", 3)
-    kinds = config.get("layer_types") or ["sliding_attention" if one % every else "full_attention" for one in range(layers)]
+    kinds = config.get("layer_types")
+    local_layers = kinds.count("sliding_attention") if kinds else sum(index % every > 0 for index in range(layers))
     return Shape(
         family="modernbert", hidden=h, layers=layers, heads=heads, kv_heads=heads, head_dim=h // heads, intermediate=i,
         vocabulary=vocabulary, tied=bool(config.get("tie_word_embeddings", True)),
@@ -177,7 +180,7 @@ def _modernbert(config: dict[str, Any]) -> Shape:
         head=(Linear(h, h, bool(config.get("classifier_bias", False))),),
         # The first layer has one norm; the embedding, the last layer and the head have one each.
         vectors=(2 * layers - 1 + 3) * norm + (vocabulary if config.get("decoder_bias", True) else 0),
-        window=config.get("local_attention", 128) + 1, local_layers=kinds.count("sliding_attention"),
+        window=config.get("local_attention", 128) + 1, local_layers=local_layers,
     )  # fmt: skip
 
 

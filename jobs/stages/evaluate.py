@@ -8,17 +8,18 @@ from cluster.artifacts import Manifest
 from cluster.config import PluginConfig
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.stages.data import HELDOUT
+from jobs.words import loss_words
 from trainers.config import EvaluateConfig
 from trainers.evaluate import evaluate
+from trainers.formats import HELDOUT
 
-VERSION = 1
+VERSION = 2
 
 
 def measure(
     context: Context, when: str, model: Manifest, tokens: Manifest, objective: PluginConfig, config: EvaluateConfig
 ) -> dict[str, Any]:
-    """Held-out loss and answers; `when` is `before` or `after`."""
+    """Held-out loss, the objective's other figures, and answers; `when` is `before` or `after`."""
     title(f"Evaluate {when} training")
 
     def work() -> dict[str, Any]:
@@ -28,5 +29,5 @@ def measure(
     inputs = {"model": model, "tokens": tokens}
     settings = {"evaluate": config.model_dump(mode="json"), "objective": objective.model_dump(mode="json")}
     report = context.measure(f"evaluate_{when}", VERSION, settings, inputs, work)
-    fact("held-out loss", f"{report['heldout_loss']:.3f} nats a token (perplexity {report['perplexity']:.1f})")
+    fact("held-out loss", loss_words(report))
     return report

@@ -8,8 +8,8 @@ from cluster.artifacts import Manifest
 from cluster.handoff import Agreement, describe
 from jobs.console import fact, title
 from jobs.context import Context, Made
-from jobs.stages.data import HELDOUT
 from trainers.adapters import merge as merge_adapter
+from trainers.formats import HELDOUT
 from trainers.proof import prove_merge
 
 VERSION = 2

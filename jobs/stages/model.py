@@ -1,29 +1,34 @@
-"""Obtain the base model: convert it once into a safetensors folder, or take a published one."""
+"""Obtain the base model: convert a ready one once, take a published one, or make a new one with random weights."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 from cluster.artifacts import Manifest
+from cluster.config import PluginConfig
 from cluster.progress import ProgressFile
+from cluster.storage import read_json
 from jobs.console import fact, title
 from jobs.context import Context, Made
-from trainers.config import Dtype
-from trainers.models import ModelSource, convert, locate
+from trainers.config import TrainConfig, TrainDtype
+from trainers.models import HEADS, ModelSource, convert, locate
+from trainers.objectives import module_of
 
-VERSION = 2
+VERSION = 3
+_TOKENIZER_FILES = {".json", ".jinja", ".txt", ".model"}
 
 
 def obtain(context: Context) -> Manifest:
-    """The base model's artifact."""
+    """The artifact of a ready base model."""
     config = context.job.model
     title("Base model")
     if config.artifact is not None:
         manifest = context.store.get(config.artifact)
         fact("taken", f"{manifest.name}  ({manifest.id})")
         return manifest
-    source = locate(config)
-    dtype: Dtype = context.job.train.dtype if context.job.train else "bfloat16"
+    source, dtype = locate(config), _dtype(context)
 
     def work(folder: Path) -> Made:
         fact("converting", f"{source.path.name} to safetensors, {dtype}")
@@ -35,6 +40,74 @@ def obtain(context: Context) -> Manifest:
     ).artifact
 
 
-def _convert(progress: ProgressFile, source: ModelSource, folder: Path, dtype: Dtype) -> None:
+def create(context: Context, tokenizer: Manifest, architecture: PluginConfig, config: TrainConfig) -> Manifest:
+    """The artifact of a new model, its weights drawn from the training's seed."""
+    title("New model")
+    head = context.job.head
+
+    def work(folder: Path) -> Made:
+        arguments = architecture, context.files(tokenizer), folder, config.dtype, config.seed, head
+        report = context.remote("make model", _make, *arguments)
+        return Made({"parameters": report["parameters"]})
+
+    drawn = {"head": head, "dtype": config.dtype, "seed": config.seed}
+    outcome = context.make(
+        "model", VERSION, {"scratch": architecture.model_dump(mode="json"), **drawn}, {"tokenizer": tokenizer}, work,
+        publish_as=context.job.model.name, kind="model",
+    )  # fmt: skip
+    fact("parameters", f"{outcome.report['parameters']:,}")
+    return outcome.artifact
+
+
+def with_head(context: Context, base: Manifest, config: TrainConfig) -> Manifest:
+    """The base model with the head that the objective trains, drawn once, where it has none yet."""
+    if not hasattr(module_of(config.objective), "initialise_head") or _has_head(context.files(base), context.job.head):
+        return base
+    title("New head")
+
+    def work(folder: Path) -> Made:
+        context.remote("new head", _add_head, config, context.files(base), folder)
+        return Made({})
+
+    settings = {"head": context.job.head, "dtype": config.dtype, "seed": config.seed}
+    return context.make(
+        "head", VERSION, settings, {"base": base}, work, publish_as=f"{base.name}-{context.job.head}", kind="model"
+    ).artifact
+
+
+def _has_head(model: Path, head: str) -> bool:
+    made_as = read_json(model / "config.json").get("architectures") or []
+    return any(name.endswith(HEADS[head].removeprefix("AutoModel")) for name in made_as)
+
+
+def _dtype(context: Context) -> TrainDtype:
+    return context.job.train.dtype if context.job.train else "bfloat16"
+
+
+def _convert(progress: ProgressFile, source: ModelSource, folder: Path, dtype: TrainDtype) -> None:
     progress.write(0, 1)
     convert(source, folder, dtype)
+
+
+def _make(
+    progress: ProgressFile, architecture: PluginConfig, tokenizer: Path, folder: Path, dtype: str, seed: int, head: str
+) -> dict[str, Any]:
+    from trainers.architectures import make_model
+
+    progress.write(0, 1)
+    return make_model(architecture, tokenizer, folder, dtype, seed, head)
+
+
+def _add_head(progress: ProgressFile, config: TrainConfig, base: Path, folder: Path) -> None:
+    import torch
+
+    from trainers.models import load_model, load_tokenizer
+
+    progress.write(0, 1)
+    objective = module_of(config.objective)
+    model = load_model(base, getattr(torch, config.dtype), objective.HEAD)
+    objective.initialise_head(model, config.seed, load_tokenizer(base).pad_token_id)
+    model.save_pretrained(folder)
+    for file in base.iterdir():  # byte for byte: data and model are matched by the tokenizer's hash
+        if file.suffix in _TOKENIZER_FILES and not (folder / file.name).exists():
+            shutil.copy(file, folder)

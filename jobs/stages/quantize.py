@@ -10,10 +10,10 @@ from cluster.handoff import Agreement, Bar, compare, describe, require_same
 from cluster.progress import ProgressFile
 from jobs.console import fact, title
 from jobs.context import Context, Made
-from jobs.stages.data import HELDOUT
 from jobs.words import size
 from serving.protocol import EngineConfig, open_engine
 from serving.quantize import QuantizeConfig, quantizer_of
+from trainers.formats import HELDOUT
 from trainers.proof import TOP_K, scored_sequences
 from trainers.scoring import TransformersHolder
 

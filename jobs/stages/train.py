@@ -9,69 +9,145 @@ from typing import Any
 
 from cluster.artifacts import Manifest
 from cluster.config import digest
+from cluster.rundir import read_metrics
+from cluster.storage import read_json
 from jobs.console import bar, fact, title
 from jobs.context import Context, Made
-from jobs.stages.data import TRAIN
 from jobs.words import batch_words
+from trainers.checkpoint import checkpoint_folder
 from trainers.config import TrainConfig
 from trainers.launch import train as launch
 from trainers.loop import Job
 
-VERSION = 1
+VERSION = 2
+_HELDOUT_FILE = "heldout.json"
+# What may be changed between a kill and the resume, and between two runs that are the same training: where and how it
+# is computed, watched and saved, not what is computed.
+_FREE = {
+    "checkpoint": True, "trackers": True, "deepspeed": True, "compile": True, "activation_checkpointing": True,
+    "divergence": True, "batch": {"micro"}, "evaluation": {"batch"},
+}  # fmt: skip
+_FREE_OF_OBJECTIVES = {"head_chunk"}
+
+
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """The keys that a training's result depends on: another value is another training, which starts from its beginning.
+
+    The number of workers is none of them: any number shares the same batches.
+    """
+    settings = config.model_dump(mode="json", exclude=_FREE)
+    objective = {key: value for key, value in settings["objective"].items() if key not in _FREE_OF_OBJECTIVES}
+    return settings | {"objective": objective}
+
+
+def training_name(config: TrainConfig, base: str, tokens: str) -> str:
+    """Names a training's folder: checkpoints of another configuration, base or data are never resumed from.
+
+    Args:
+        base: the base model's artifact id.
+        tokens: the tokens' artifact id.
+    """
+    return f"train-{digest([VERSION, identity(config), base, tokens])[:12]}"
 
 
 def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig) -> Manifest:
     """The adapter's artifact, or the tuned model's when no adapter is trained."""
     title("Train")
-    workers = context.job.cluster.workers
-    fact("batch", batch_words(config, workers, tokens.metrics["train_tokens"], tokens.metrics["train_samples"]))
-    # Checkpoints of another configuration or other data must not be resumed from: they lie in another folder.
-    settings = config.model_dump(mode="json", exclude={"checkpoint"}) | {"workers": workers}
-    name = f"train-{digest([VERSION, settings, base.id, tokens.id])[:12]}"
-    folder = context.run.path / "train"
+    mean_tokens = tokens.metrics["train_tokens"] / tokens.metrics["train_samples"]
+    fact("batch", batch_words(config, context.job.cluster, mean_tokens, tokens.metrics["train_samples"]))
+    name = training_name(config, base.id, tokens.id)
+    folder = context.run.path / "train" / name
     if context.fresh:
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-    def work(output: Path) -> Made:
-        progress = context.progress("train")
-        job = Job(
-            name=name,
-            config=config,
-            base=context.files(base),
-            base_name=base.id,
-            tokens=context.files(tokens) / TRAIN,
-            output=output,
-            metrics_file=context.run.metrics_file,
-            tensorboard=context.run.path / "tensorboard",
-            progress=progress,
-            attempt=context.attempt.name,
-        )
-        with bar("train", progress):
-            result = launch(job, context.job.cluster, folder)
-        report = _summary(context.run.read_metrics()) | result
-        return Made(report, metrics={"final_loss": report["final_loss"], "steps": config.steps})
-
+        _remove(config, folder, name)
     kind = "adapter" if config.adapter is not None else "model"
     outcome = context.make(
-        "train", VERSION, settings, {"base": base, "tokens": tokens}, work,
+        "train", VERSION, identity(config), {"base": base, "tokens": tokens},
+        lambda output: _work(context, _job(context, base, tokens, config, folder, output)),
         publish_as=f"{context.job.name}-{kind}", kind=kind,
     )  # fmt: skip
-    report = outcome.report
-    fact("training loss", f"{report['first_loss']:.3f} → {report['final_loss']:.3f} in {report['steps']} steps")
-    fact("speed", f"{report['tokens_per_s']:.0f} tokens/s (median of steps)")
-    shutil.rmtree(folder / name, ignore_errors=True)  # the artifact is published; its checkpoints have served
+    _show(outcome.report, config)
+    if not (config.checkpoint.keep_best or config.checkpoint.keep_every_steps):
+        _remove(config, folder, name)  # the result is published; its checkpoints have served
     return outcome.artifact
 
 
-def _summary(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+def _job(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig, folder: Path, output: Path) -> Job:
+    return Job(
+        name=folder.name,
+        run=context.job.name,
+        config=config,
+        base=context.files(base),
+        base_name=base.id,
+        tokens=context.files(tokens),
+        dataset=context.files(context.store.get(tokens.parents["dataset"])),
+        output=output,
+        metrics_file=context.run.metrics_file,
+        folder=folder,
+        progress=context.progress("train"),
+        attempt=context.attempt.name,
+        threads=max(1, int(context.job.cluster.cpus_per_worker)),
+    )
+
+
+def _work(context: Context, job: Job) -> Made:
+    with bar("train", job.progress):
+        result = launch(job, context.job.cluster)
+    report = summary(context.run.read_metrics()) | result
+    events = read_metrics(job.metrics_file.with_name("events.jsonl"))
+    report["events"] = [[one["attempt"], one["event"]] for one in events if one["training"] == job.name]
+    if (heldout := read_json(job.metrics_file.with_name(_HELDOUT_FILE))) and context.job.trains_itself:
+        report["heldout"] = heldout
+    return Made(report, metrics={"final_loss": report["final_loss"], "steps": report["steps"]})
+
+
+def _remove(config: TrainConfig, folder: Path, name: str) -> None:
+    checkpoints = checkpoint_folder(config, folder, name)
+    for step in checkpoints.names():
+        checkpoints.remove(step)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def summary(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of a training, from its lines of metrics.jsonl.
+
+    Args:
+        metrics: one record a step; `loss` and `step` are always there, other keys if the training measured them.
+    """
     last = metrics[-min(5, len(metrics)) :]
-    return {
+    report: dict[str, Any] = {
         "steps": metrics[-1]["step"],
         "attempts": sorted({record["attempt"] for record in metrics}),
         "first_loss": metrics[0]["loss"],
         "final_loss": sum(record["loss"] for record in last) / len(last),
-        "tokens": sum(record["tokens"] for record in metrics),
-        "trained_tokens": sum(record["trained_tokens"] for record in metrics),
-        "tokens_per_s": median(record["tokens_per_s"] for record in metrics),
-        "losses": [[record["step"], record["loss"]] for record in metrics],
+        "losses": curve(metrics, "loss"),
     }
+    for key in ("tokens", "trained_tokens"):
+        if any(key in record for record in metrics):
+            report[key] = sum(record.get(key, 0) for record in metrics)
+    for key in ("tokens_per_s", "mfu", "data_wait_share"):
+        if values := [record[key] for record in metrics if record.get(key) is not None]:
+            report[key] = median(values)
+    for name in ("loss", "accuracy"):
+        if points := curve(metrics, f"heldout_{name}"):
+            report.setdefault("heldout_curves", {})[name] = points
+    return report
+
+
+def curve(metrics: list[dict[str, Any]], key: str) -> list[list[float]]:
+    """(step, value) of each step that has the key."""
+    return [[record["step"], record[key]] for record in metrics if record.get(key) is not None]
+
+
+def _show(report: dict[str, Any], config: TrainConfig) -> None:
+    fact("training loss", f"{report['first_loss']:.3f} → {report['final_loss']:.3f} in {report['steps']} steps")
+    if report.get("tokens_per_s"):
+        wait = report.get("data_wait_share")
+        beside = "" if wait is None else f", {wait:.0%} of the time waiting for data"
+        fact("speed", f"{report['tokens_per_s']:,.0f} tokens/s (median of steps){beside}")
+    if report.get("mfu") is not None:
+        fact("utilization", f"{report['mfu']:.0%} of the matrix rate measured on the worker (MFU)")
+    if report.get("best") and config.evaluation is not None:
+        step, loss = report["best"]["step"], report["best"]["heldout_loss"]
+        fact("best held-out loss", f"{loss:.3f} at step {step:.0f}; published: the {config.evaluation.publish} step")
+    if report.get("stopped"):
+        fact("stopped early", report["stopped"])

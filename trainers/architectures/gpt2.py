@@ -1,4 +1,4 @@
-"""GPT-2 and GPT-3 (Radford et al. 2019; Brown et al. 2020, arXiv 2005.14165): learned positions, layer norms, GELU MLP."""
+"""GPT-2 (Radford et al. 2019) and GPT-3 (Brown et al. 2020, arXiv 2005.14165): learned positions, layer norms, GELU."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def transformers_config(config: Config, vocabulary: int, special_ids: dict[str, 
             "n_head": dimensions.heads,
             "n_inner": dimensions.intermediate,
             "n_positions": config.context,
-            **{key: config.dropout for key in ("resid_pdrop", "embd_pdrop", "attn_pdrop")},
+            **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
             "tie_word_embeddings": config.tie_embeddings,
             **{key: special_ids.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
         }

@@ -1,5 +1,7 @@
-"""Llama (Touvron et al. 2023, arXiv 2302.13971; Grattafiori et al. 2024, arXiv 2407.21783): rotary positions, RMS norms,
-gated MLP, grouped key heads."""
+"""Llama (Touvron et al. 2023, arXiv 2302.13971; Grattafiori et al. 2024, arXiv 2407.21783).
+
+Rotary positions, RMS norms, gated MLP, grouped key heads.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""ModernBERT (Warner et al. 2024, arXiv 2412.13663): a bidirectional encoder with rotary positions, a gated MLP, and two
-layers of local attention to each global one."""
+"""ModernBERT (Warner et al. 2024, arXiv 2412.13663): a bidirectional encoder.
+
+Rotary positions, a gated MLP, and two layers of local attention to each global one.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,7 @@ def transformers_config(config: Config, vocabulary: int, special_ids: dict[str, 
                 "full_attention": {"rope_type": "default", "rope_theta": config.rope_theta},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
             },
-            **{key: config.dropout for key in ("embedding_dropout", "attention_dropout", "mlp_dropout")},
+            **dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout"), config.dropout),
             "tie_word_embeddings": config.tie_embeddings,
             **{key: special_ids.get(key) for key in _SPECIAL_IDS},
         }

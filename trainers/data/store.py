@@ -13,7 +13,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,14 @@ Row = dict[str, NDArray[Any]]
 _MANIFEST = "manifest.json"
 _LENGTH = "length"
 _DTYPES = ("uint16", "uint32", "float32")
+
+
+class Flat(NamedTuple):
+    """A column of lists: the numbers of all rows on end."""
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+    """[rows + 1] where each row begins; the last is the end."""
 
 
 class ShardRecord(Config):
@@ -101,7 +109,7 @@ class StoreWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._shard_tokens = folder, shard_tokens
         self._manifest = StoreManifest(tokenizer=tokenizer, columns=dict(columns), source=source, weight=weight)
-        self._schema = _schema(self._manifest.columns)
+        _schema(self._manifest.columns)  # refuses unknown types before anything is written
         self._shards: list[ShardRecord] = []
         self._rows: list[Mapping[str, Any]] = []
         self._lengths: list[int] = []
@@ -128,31 +136,52 @@ class StoreWriter:
         """Write what is left, and the manifest."""
         self._flush()
         manifest = self._manifest.model_copy(update={"shards": self._shards})
-        write_json(self._folder / _MANIFEST, manifest.model_dump(mode="json"))
+        write_manifest(self._folder, manifest)
         return manifest
 
     def _flush(self) -> None:
         if not self._rows:
             return
-        path = self._folder / f"shard-{len(self._shards):05d}.arrow"
-        arrays = [
-            _list_array([row[name] for row in self._rows], dtype) for name, dtype in self._manifest.columns.items()
-        ]
-        table = pa.table([*arrays, pa.array(self._lengths, pa.int32())], schema=self._schema)
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
-            writer.write_table(table)
-        self._shards.append(
-            ShardRecord(file=path.name, examples=len(self._rows), tokens=self._tokens, sha256=file_digest(path))
-        )
+        dtypes = self._manifest.columns
+        columns = {name: _flat([row[name] for row in self._rows], dtype) for name, dtype in dtypes.items()}
+        lengths = np.asarray(self._lengths, dtype=np.int32)
+        self._shards.append(write_shard(self._folder, len(self._shards), dtypes, columns, lengths))
         self._rows, self._lengths, self._tokens = [], [], 0
 
 
-def _list_array(rows: list[Any], dtype: str) -> pa.LargeListArray:
+def write_shard(
+    folder: Path, number: int, dtypes: Mapping[str, str], columns: Mapping[str, Flat], lengths: NDArray[np.int32]
+) -> ShardRecord:
+    """Write one shard of whole columns, so that many processes can each write some of a store's.
+
+    Args:
+        number: the shard's place in the store.
+        dtypes: column → type, in the manifest's order.
+        lengths: [examples] tokens of each.
+    """
+    path, schema = folder / f"shard-{number:05d}.arrow", _schema(dtypes)
+    arrays = [
+        pa.LargeListArray.from_arrays(
+            pa.array(columns[name].offsets, pa.int64()), pa.array(columns[name].values.astype(dtype, copy=False))
+        )
+        for name, dtype in dtypes.items()
+    ]
+    table = pa.table([*arrays, pa.array(lengths, pa.int32())], schema=schema)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(table)
+    return ShardRecord(file=path.name, examples=len(lengths), tokens=int(lengths.sum()), sha256=file_digest(path))
+
+
+def write_manifest(folder: Path, manifest: StoreManifest) -> None:
+    """Make a folder with all of its shards a store."""
+    write_json(folder / _MANIFEST, manifest.model_dump(mode="json"))
+
+
+def _flat(rows: list[Any], dtype: str) -> Flat:
     arrays = [np.asarray(row, dtype=dtype) for row in rows]
     offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
     np.cumsum([len(array) for array in arrays], out=offsets[1:])
-    values = np.concatenate(arrays) if arrays else np.zeros(0, dtype)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+    return Flat(np.concatenate(arrays), offsets)
 
 
 def _schema(columns: Mapping[str, str]) -> pa.Schema:

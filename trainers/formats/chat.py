@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cluster.config import PluginConfig, file_digest
+from cluster.config import file_digest
 from cluster.errors import DataError
 from cluster.progress import ProgressFile
 from trainers.config import DataConfig

@@ -87,8 +87,8 @@ def read_labelled(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def tokenize(progress: ProgressFile, config: Config, tokenizer: Path, dataset: Path, folder: Path) -> dict[str, Any]:
-    """Columns `input_ids` (prompt and completion), `prompt_length`, `label` (0 or 1) and `line` (the answer's line in the
-    data set's file), 1 number each.
+    """Columns `input_ids` (prompt and completion), and 1 number each: `prompt_length`, `label` (0 or 1) and `line` (the
+    answer's line in the data set's file).
     """
     columns = {"input_ids": "ids", "prompt_length": "uint32", "label": "uint16"}
     return _preferences.tokenize(progress, config, tokenizer, dataset, folder, columns, _tokenized)

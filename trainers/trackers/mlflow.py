@@ -67,7 +67,8 @@ class Tracker:
             self._run_id, self._recorded = self._open(config, run, folder / _RUN_ID, resolved, first_step)
         except MlflowException as error:
             raise ConfigError(
-                "The MLflow server does not take the training's metrics.", field="train.trackers", got=_short(uri, error),
+                "The MLflow server does not take the training's metrics.", field="train.trackers",
+                got=f"{uri}: {str(error).splitlines()[0][:200]}",
                 expected="a tracking server or database that MLflow can open",
                 fix="check its address, and MLFLOW_TRACKING_TOKEN or _USERNAME and _PASSWORD on the workers' nodes",
             ) from None  # fmt: skip
@@ -114,10 +115,6 @@ class Tracker:
             sys.stderr.write(f"MLflow: the run could not be marked as finished: {error}\n")
         if lost:
             sys.stderr.write(f"MLflow: {lost} of {len(self._sent)} steps could not be recorded.\n")
-
-
-def _short(uri: str, error: Exception) -> str:
-    return f"{uri}: {str(error).splitlines()[0][:200]}"
 
 
 def _log_params(client: MlflowClient, run_id: str, resolved: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ class Config(PluginConfig):
 class Tracker:
     """One gauge a figure, and `raysmith_train_step`."""
 
-    def __init__(self, config: Config, run: str, folder: Path, resolved: dict[str, Any], first_step: int) -> None:
+    def __init__(self, _config: Config, run: str, _folder: Path, _resolved: dict[str, Any], first_step: int) -> None:
         self._run = run
         self._gauges: dict[str, Gauge] = {}
         self._set("step", first_step)
@@ -44,4 +44,4 @@ class Tracker:
         self._gauges[key].set(value, tags={"run": self._run})
 
     def close(self) -> None:
-        """Nothing is left to write: Ray forgets the gauges with the worker."""
+        """Nothing is left to write."""

@@ -1,0 +1,48 @@
+"""Make the data set: the text or the conversations as they are, checked and cleaned, without a tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cluster.artifacts import Manifest
+from cluster.progress import ProgressFile
+from jobs.console import title
+from jobs.context import Context, Made
+from trainers.config import DataConfig
+from trainers.formats import format_of
+
+VERSION = 2
+
+
+def collect(context: Context, config: DataConfig) -> Manifest:
+    """The data set's artifact."""
+    title("Data")
+    data_format = format_of(config)
+    identity = data_format.identity(config)
+
+    def work(folder: Path) -> Made:
+        report = context.remote("collect", _collect, config, folder, cpus=cores(config))
+        return Made(report, source=_source(config))
+
+    settings = config.model_dump(mode="json", exclude={"name", "max_length"})
+    return context.make(
+        "dataset", VERSION, settings, {}, work, publish_as=config.name, kind="dataset", outside=identity
+    ).artifact
+
+
+def cores(config: DataConfig) -> float | None:
+    """Cores that a task of this format holds: none where it starts Ray tasks of its own."""
+    found: float | None = getattr(format_of(config), "CPUS", None)
+    return found
+
+
+def _source(config: DataConfig) -> dict[str, str]:
+    """What the lineage says of where the data came from: the files that the configuration names."""
+    named = {key: value.name for key, value in config if isinstance(value, Path)}
+    sources = [source.name for source in getattr(config, "sources", [])]
+    return named | ({"sources": ", ".join(sources)} if sources else {})
+
+
+def _collect(progress: ProgressFile, config: DataConfig, folder: Path) -> dict[str, Any]:
+    return format_of(config).collect(progress, config, folder)

@@ -1,0 +1,197 @@
+"""What is kept of a running TRL trainer (`trainers/trl_host.py`): metrics, held-out figures, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from transformers import TrainerCallback
+
+from cluster.errors import ConfigError, TrainingError
+from cluster.rundir import read_metrics
+from cluster.storage import read_json, write_atomically, write_json
+from trainers.config import CheckpointConfig
+from trainers.trackers import tracker_of
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState
+
+    from trainers.loop import Job
+
+_BEFORE, _COMPLETE = "before.json", "complete.json"
+_TIMINGS = {"runtime", "samples_per_second", "steps_per_second", "epoch", "num_tokens"}
+
+
+class Checkpoints:
+    """The folders that transformers' Trainer writes, each complete when its marker is there. All workers call it.
+
+    Args:
+        stage: ZeRO stage of the training.
+    """
+
+    def __init__(self, folder: Path, config: CheckpointConfig, rank: int, workers: int, stage: int) -> None:
+        self.folder = folder
+        self._config, self._rank = config, rank
+        self._shape = {"workers": workers, "stage": stage}
+
+    def path(self, step: int) -> Path:
+        """The folder of a step's checkpoint, as the Trainer names it."""
+        return self.folder / f"checkpoint-{step}"
+
+    def _steps(self) -> list[int]:
+        return sorted(int(path.name.split("-")[1]) for path in self.folder.glob("checkpoint-*"))
+
+    def newest(self) -> int:
+        """The step of the newest complete checkpoint, 0 without one; what a kill left half written is removed.
+
+        Raises:
+            ConfigError: it was written by another number of workers or at another ZeRO stage.
+        """
+        steps = self._steps()
+        complete = [step for step in steps if (self.path(step) / _COMPLETE).is_file()]
+        dist.barrier()
+        if self._rank == 0:
+            for step in set(steps) - set(complete):
+                shutil.rmtree(self.path(step))
+        if not complete:
+            return 0
+        written = read_json(self.path(complete[-1]) / _COMPLETE)
+        if written != self._shape:
+            words = "{workers} workers at stage {stage}"
+            raise ConfigError(
+                "TRL's checkpoints can only be resumed as they were written.",
+                field="cluster.workers, train.deepspeed.stage", got=words.format(**self._shape),
+                expected=words.format(**written), fix="set these, or run with --fresh to start again",
+            )  # fmt: skip
+        return complete[-1]
+
+    def complete(self, step: int) -> None:
+        """Mark a checkpoint when all workers have written it, and remove those that are not kept any more."""
+        dist.barrier()
+        if self._rank:
+            return
+        write_json(self.path(step) / _COMPLETE, self._shape)
+        every = self._config.keep_every_steps
+        for old in self._steps()[: -self._config.keep]:
+            if not every or old % every:
+                shutil.rmtree(self.path(old))
+
+
+class HostCallback(TrainerCallback):
+    """Follows a trainer on every worker; worker 0 writes.
+
+    Args:
+        first: steps that an earlier attempt has done.
+    """
+
+    def __init__(self, job: Job, trainer: Any, rank: int, first: int, checkpoints: Checkpoints) -> None:
+        self._job, self._trainer, self._rank, self._checkpoints = job, trainer, rank, checkpoints
+        self._began, self._seconds, self._tokens = 0.0, 0.0, 0
+        self._log = _StepFile(job, first) if rank == 0 else None
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self._began, self._trainer.tokens = time.perf_counter(), 0
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+        """Stop the clock; the result is saved after the last step, so that step needs no checkpoint."""
+        tokens = torch.tensor(self._trainer.tokens, device=self._trainer.args.device)
+        dist.all_reduce(tokens)
+        self._seconds, self._tokens = time.perf_counter() - self._began, int(tokens)
+        if state.global_step >= self._job.config.steps:
+            control.should_save = False
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any, **_: Any) -> None:  # noqa: ARG002
+        """Record a step.
+
+        Raises:
+            TrainingError: the loss, or outside float16 the gradient norm, is not a finite number.
+        """
+        if "loss" not in logs:
+            return  # of the held-out data, or the summary at the end
+        figures = {name: float(value) for name, value in logs.items() if name != "epoch"}
+        # float16 overflows now and then: its loss scale is lowered, and the step left out.
+        checked = ("loss",) if self._job.config.dtype == "float16" else ("loss", "grad_norm")
+        if not all(math.isfinite(figures.get(name, 0.0)) for name in checked):
+            raise TrainingError(
+                f"Training diverged at step {state.global_step}; nothing was saved after it.", field="loss",
+                got=", ".join(f"{name} {figures.get(name)}" for name in checked), expected="finite numbers",
+                fix="lower train.learning_rate or lengthen train.warmup_steps; the last checkpoint is from before",
+            )  # fmt: skip
+        if self._log is not None:
+            self._log.write(state.global_step, figures, self._tokens, self._seconds)
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, metrics: Any, **_: Any) -> None:  # noqa: ARG002
+        """Keep what was measured before training, also for a later attempt."""
+        if self._rank == 0 and state.global_step == 0:
+            write_json(self._job.folder / _BEFORE, _figures(metrics))
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+        """Mark the checkpoint as complete."""
+        self._checkpoints.complete(state.global_step)
+
+    def heldout(self, after: dict[str, float]) -> dict[str, Any]:
+        """The figures `before` and `after` training, `heldout_loss` and TRL's own."""
+        return {"before": read_json(self._job.folder / _BEFORE), "after": _figures(after)}
+
+    def close(self) -> None:
+        """Close files and trackers."""
+        if self._log is not None:
+            self._log.close()
+
+
+def _figures(metrics: dict[str, float]) -> dict[str, float]:
+    plain = {name.removeprefix("eval_"): float(value) for name, value in metrics.items()}
+    figures = {"heldout_loss": plain.pop("loss")}
+    if "rewards/accuracies" in plain:
+        figures["accuracy"] = plain["rewards/accuracies"]
+    return figures | {name: value for name, value in plain.items() if name not in _TIMINGS and math.isfinite(value)}
+
+
+class _StepFile:
+    """metrics.jsonl, the trackers and the progress file."""
+
+    def __init__(self, job: Job, first: int) -> None:
+        # Steps after the checkpoint are trained again: their old lines go, so that each step stands once. So do the
+        # lines of another training that ran under this name.
+        kept = [one for one in read_metrics(job.metrics_file) if one["training"] == job.name and one["step"] <= first]
+        write_atomically(job.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+        self._job = job
+        self._file = job.metrics_file.open("a", encoding="utf-8")
+        resolved, run_folder = job.config.model_dump(mode="json"), job.metrics_file.parent
+        self._trackers = [
+            tracker_of(config, job.run, run_folder / config.kind, resolved, first) for config in job.config.trackers
+        ]
+        job.progress.write(first, job.config.steps, f"resumed at step {first}" if first else "")
+
+    def write(self, step: int, figures: dict[str, float], tokens: int, seconds: float) -> None:
+        """Record a step.
+
+        Args:
+            figures: TRL's, under their names.
+            tokens: of the conversations that all workers trained on; 0 when they are not known.
+        """
+        names = ("loss", "learning_rate", "grad_norm")
+        ours = {name: figures[name] for name in names if name in figures}
+        own = {name: value for name, value in figures.items() if name not in names and math.isfinite(value)}
+        speed = {"tokens_per_s": tokens / seconds} if tokens else {}
+        record = {"training": self._job.name, "step": step, "attempt": self._job.attempt, **ours, **speed, **own}
+        record |= {"tokens": tokens} if tokens else {}
+        self._file.write(json.dumps(record | {"seconds": seconds, "time": time.time()}) + "\n")
+        self._file.flush()
+        for tracker in self._trackers:
+            tracker.step(step, {**ours, **speed, **own})
+        words = f", {speed['tokens_per_s']:,.0f} tokens/s" if speed else ""
+        self._job.progress.write(step, self._job.config.steps, f"loss {ours['loss']:.3f}{words}")
+
+    def close(self) -> None:
+        """Close the file and the trackers."""
+        self._file.close()
+        for tracker in self._trackers:
+            tracker.close()
