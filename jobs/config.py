@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 from pydantic import Field, model_validator
-from trainers.tokenizer import TokenizerConfig
 
 from cluster.config import Config, FromFolder
 from cluster.config_file import load_config
@@ -15,13 +14,16 @@ from cluster.connect import ClusterConfig
 from cluster.storage import StorageConfig
 from serving.config import ServeConfig
 from serving.quantize import QuantizeConfig
+from trainers.architectures import require_head
 from trainers.config import ConfigValueError, DataConfig, EvaluateConfig, HandoffConfig, ModelConfig, TrainConfig
 from trainers.objectives import module_of
+from trainers.tokenizer import TokenizerConfig
 
 _NEEDS = (
     ("train", "data"), ("evaluate", "train"), ("quantize", "data"), ("serve", "quantize"), ("tokenizer", "data"),
 )  # fmt: skip
 _OBJECTIVES = FromFolder("trainers.objectives")
+_TOKENIZERS = {"causal_lm": "causal", "reward": "causal", "masked_lm": "masked"}
 
 
 class JobConfig(Config):
@@ -98,6 +100,12 @@ def _require_new_model_whole(job: JobConfig) -> None:
                 f"A new model needs a `{section}` section.", got=f"model.scratch without {section}",
                 expected=f"`{section}:`", fix="a model that is ready to use comes from model.path, package or artifact",
             )  # fmt: skip
+    require_head(job.model.scratch, job.head)
+    if job.tokenizer is not None and (wanted := _TOKENIZERS.get(job.head)) != job.tokenizer.model:
+        raise ConfigValueError(
+            "The tokenizer is not one for what is trained.", got=f"tokenizer.model: {job.tokenizer.model}",
+            expected=f"tokenizer.model: {wanted}, for a {job.head} model",
+        )  # fmt: skip
     if job.data is not None and job.data.kind != "text":
         raise ConfigValueError(
             "A new model and its tokenizer are made from raw text.", got=f"data.kind: {job.data.kind}",
@@ -108,7 +116,7 @@ def _require_new_model_whole(job: JobConfig) -> None:
 def _require_fitting_data(job: JobConfig) -> None:
     if job.train is None or job.data is None:
         return
-    objective, formats = job.train.objective.kind, module_of(job.train.objective).FORMATS
+    objective, formats = job.train.objective.kind, _formats(job.train)
     if job.data.kind not in formats:
         names = _OBJECTIVES.names()
         fitting = [name for name in names if job.data.kind in import_module(f"{_OBJECTIVES.package}.{name}").FORMATS]
@@ -118,6 +126,12 @@ def _require_fitting_data(job: JobConfig) -> None:
             expected=f"for {objective}, data of kind {' or '.join(formats)}",
             fix=f"or an objective for {job.data.kind}: {', '.join(fitting) or 'there is none'}",
         )  # fmt: skip
+
+
+def _formats(config: TrainConfig) -> tuple[str, ...]:
+    """Kinds of data that the objective trains on; a method of it may take fewer."""
+    module, method = module_of(config.objective), getattr(config.objective, "method", None)
+    return cast(tuple[str, ...], getattr(module, "METHODS", {}).get(method, module.FORMATS))
 
 
 def _require_fitting_head(job: JobConfig) -> None:
@@ -144,8 +158,10 @@ def _require_enough_sequences(job: JobConfig) -> None:
     """Every worker takes part in every micro-batch."""
     if job.train is None:
         return
-    batch = job.train.batch
+    batch, refuse_unsupported = job.train.batch, getattr(module_of(job.train.objective), "refuse_unsupported", None)
     for workers in range(job.cluster.min_workers, job.cluster.max_workers + 1):
+        if refuse_unsupported is not None:
+            refuse_unsupported(job.train, workers)
         if (needed := workers * job.train.accumulation(workers)) > batch.sequences:
             raise ConfigValueError(
                 "A step has too few sequences for the workers.",

@@ -141,8 +141,9 @@ def _data(run: RunRecord) -> list[dict[str, Any]]:
     for part in ("train", "heldout"):
         if counts := run.stage("tokens").get(part):
             trained = counts.get("trained_tokens")
+            sequences = counts.get("conversations", counts.get("samples"))
             row = {
-                "part": part, "sequences": counts.get("conversations", counts["samples"]), "tokens": counts["tokens"],
+                "part": part, "sequences": sequences, "tokens": counts["tokens"],
                 "share": trained / counts["tokens"] if trained is not None and counts["tokens"] else None,
                 "longest": counts.get("longest"), "left_out": counts.get("too_long"),
                 "lines": counts.get("too_long_lines", [])[:20], "documents": counts.get("documents"),

@@ -41,14 +41,14 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
             require_fits(job.cluster, context.capacity)
             if job.serve is not None:
                 require_no_endpoint()
-            tuned, data = _make(context)
+            tuned, data = run_stages(context)
             with _endpoint(context, tuned, data) as served:
                 complete(context, served)
                 if keep_serving and served is not None:
                     wait_for_interrupt(served)
 
 
-def _make(context: Context) -> tuple[Manifest, Manifest | None]:
+def run_stages(context: Context) -> tuple[Manifest, Manifest | None]:
     """The tuned model (or the base model, when nothing is trained) and the tokenized data."""
     job = context.job
     base, data = _base_and_data(context)

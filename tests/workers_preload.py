@@ -1,5 +1,8 @@
 """What a training worker imports, for the process that tests fork workers from."""
 
+import peft  # noqa: F401
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
+
 import trainers.build
 import trainers.checkpoint
 import trainers.data.feed

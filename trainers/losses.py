@@ -79,7 +79,8 @@ def _softmax_gradient(
         scores.mul_(counted / sums).scatter_add_(-1, classes, -counted)  # softmax less one at the target
         if grad_bias is not None:
             grad_bias += scores.sum(0)
-        logits[part] = scores
+        if scores.dtype != logits.dtype:  # else they are the same memory
+            logits[part] = scores
     return total
 
 

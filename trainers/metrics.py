@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainers.loop import Job
 
 _MATRIX = 1024
-_MEASURE_S = 0.3
+_MEASURE_S = 0.2
 
 
 class Events:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ConfigError
-from trainers.data.chat import render_file
+from trainers.data.chat import read_records, render_file
 from trainers.data.store import TokenData
 from trainers.models import load_tokenizer
 from trainers.objectives.trl import METHODS
@@ -40,13 +39,13 @@ def dataset(job: Job, part: str, method: str) -> Dataset:
             expected=" or ".join(METHODS[method]),
         )  # fmt: skip
     path = job.dataset / f"{part}.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines()
+    records = dict(read_records(path, "an example"))
     if kind == "chat":
         too_long = render_file(load_tokenizer(job.base), path, int(data.lengths.max()))[1].too_long_lines
-        kept = sorted(set(range(1, len(lines) + 1)) - set(too_long))
+        kept = sorted(records.keys() - set(too_long))
     else:
         kept = [int(data[index]["line"][0]) for index in range(len(data))]
-    return Dataset.from_list([_example(json.loads(lines[number - 1]), method) for number in kept])
+    return Dataset.from_list([_example(records[line], method) for line in kept])
 
 
 def _example(record: dict[str, Any], method: str) -> dict[str, Any]:

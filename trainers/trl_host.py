@@ -10,6 +10,7 @@ Only worker processes import this file.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,8 +101,10 @@ def _refusals() -> Iterator[None]:
             expected="arguments that TRL's trainer takes",
         ) from error  # fmt: skip
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise ResourceError(
-            "A file of the training cannot be written.", field="storage.root", got=str(error),
+            "The disk is full.", field="storage.root", got=str(error), expected="room for checkpoints and the result",
             fix="free space and run the same command: it goes on from the last checkpoint",
         ) from error  # fmt: skip
 

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 
 from trainers.architectures._size import Dimensions, Proportions, Published, ScratchConfig, sized
 
-HEADS = ("masked_lm", "reward")
+HEADS = ("masked_lm",)
 # BERT-base and BERT-large; below, as the miniatures of Turc et al. 2019 (arXiv 1908.08962): 2 × 128, 4 × 256, 8 × 512.
 _PROPORTIONS = Proportions(Published(768, 12, 3072), Published(1024, 24, 4096))
 

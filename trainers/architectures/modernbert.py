@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat
 
 from trainers.architectures._size import Dimensions, Proportions, Published, ScratchConfig, sized
 
-HEADS = ("masked_lm", "reward")
+HEADS = ("masked_lm",)
 # ModernBERT-base and ModernBERT-large.
 _PROPORTIONS = Proportions(Published(768, 22, 1152), Published(1024, 28, 2624))
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id")

@@ -65,7 +65,7 @@ class Config(DataConfig):
 
 
 def identity(config: Config) -> list[list[tuple[str, int, int]]]:
-    """For each source, (path below the source's, bytes, time of the last change in ns) of its files; nothing is read."""
+    """For each source, (path below it, bytes, time of the last change in ns) of its files; none is read."""
     from trainers.text.files import find
 
     return [[(file.relative, file.size, file.mtime_ns) for file in find(source).files] for source in config.sources]
@@ -90,9 +90,7 @@ def collect(progress: ProgressFile, config: Config, folder: Path) -> dict[str, A
     return collect_text(progress, config, folder)
 
 
-def tokenize(
-    progress: ProgressFile, config: Config, tokenizer: Path, dataset: Path, folder: Path
-) -> dict[str, Any]:
+def tokenize(progress: ProgressFile, config: Config, tokenizer: Path, dataset: Path, folder: Path) -> dict[str, Any]:
     """Columns `input_ids` and `documents`, the lengths of the documents (or parts of one) that a row consists of."""
     from trainers.text.tokens import tokenize_text
 
@@ -103,13 +101,19 @@ def facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Counts of both parts, and what a model that knows only how frequent tokens are would get."""
     for part in (TRAIN, HELDOUT):
         counts = report[part]
-        yield part, (
-            f"{counts['documents']:,} documents, {counts['tokens']:,} tokens in {counts['samples']:,} rows, "
-            f"{counts['bytes'] / 1e6:,.1f} MB"
+        yield (
+            part,
+            (
+                f"{counts['documents']:,} documents, {counts['tokens']:,} tokens in {counts['samples']:,} rows, "
+                f"{counts['bytes'] / 1e6:,.1f} MB"
+            ),
         )
     for name, counts in report["sources"].items() if len(report["sources"]) > 1 else ():
         yield name, f"{counts['tokens']:,} tokens, {counts['share']:.1%} of the training examples"
-    yield "to beat", (
-        f"{report['unigram_loss']:.3f} nats a token by frequency alone; "
-        f"{report['bytes_per_token']:.2f} bytes a token; most frequent token {report['most_frequent_share']:.1%}"
+    yield (
+        "to beat",
+        (
+            f"{report['unigram_loss']:.3f} nats a token by frequency alone; "
+            f"{report['bytes_per_token']:.2f} bytes a token; most frequent token {report['most_frequent_share']:.1%}"
+        ),
     )

@@ -61,7 +61,7 @@ def decoder_states(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> 
     """Hidden states before the head, [rows, length, hidden].
 
     Raises:
-        ModelError: the model does something to its logits that the head alone does not.
+        ModelError: the model does something to its logits that the head alone does not, or is bidirectional.
     """
     _require_plain_head(model)
     ids, positions = tensors["input_ids"], tensors["position_ids"]
@@ -82,3 +82,9 @@ def _require_plain_head(model: PreTrainedModel) -> None:
                 "The model changes its logits after the head, which this training does not.", field=key, got=value,
                 expected="a model of the Llama, Qwen, Mistral or GPT-2 kind",
             )  # fmt: skip
+    if any(vars(module).get("is_causal", True) is False for module in model.modules()):
+        raise ModelError(
+            "The model's attention is bidirectional: it sees the token that is to be predicted, and other documents.",
+            field="model", got=model.config.model_type, expected="a causal model",
+            fix="train an encoder with the objective masked_lm",
+        )  # fmt: skip

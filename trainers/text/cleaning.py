@@ -14,11 +14,14 @@ _LINE_END = re.compile("\r\n?")
 _SPACES = re.compile(r"[ \t\n\f]+")
 
 _HIDDEN = {"script", "style", "template", "noscript", "svg", "head"}
-_BLOCKS = set(
-    "address article aside blockquote body dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 "
-    "h6 header hr li main nav ol option p pre section summary table td th title tr ul".split()
-)
-_PARAGRAPHS = set("article blockquote dl figure h1 h2 h3 h4 h5 h6 ol p pre section table title ul".split())
+_PARAGRAPHS = {
+    "article", "blockquote", "dl", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "section", "table",
+    "title", "ul",
+}  # fmt: skip
+_BLOCKS = _PARAGRAPHS | {
+    "address", "aside", "body", "dd", "details", "div", "dt", "fieldset", "figcaption", "footer", "form", "header",
+    "hr", "li", "main", "nav", "option", "summary", "td", "th", "tr",
+}  # fmt: skip
 
 
 def clean(text: str, config: CleanConfig, *, is_html: bool) -> str:

@@ -18,9 +18,9 @@ class SourceConfig(Config):
     """One source of text."""
 
     path: str
-    """A file, a folder (with all folders below it), or a glob in which `*` stays within a folder and `**/` means any
-    number of them; local, or a URI (`s3://bucket/prefix`, `gs://…`). `python:stdlib` is the standard library of the
-    Python that runs: megabytes of code and prose on any machine."""
+    """A file, a folder (with all below it but hidden files and installed packages), or a glob in which `*` stays within
+    a folder and `**/` means any number of them; local, or a URI (`s3://bucket/prefix`, `gs://…`). `python:stdlib` is
+    the standard library of the Python that runs: megabytes of code and prose on any machine."""
     name: ArtifactName = "source"
     """Its name in reports and folders; default: made from the path."""
     weight: PositiveFloat = 1.0
@@ -66,7 +66,8 @@ NOTHING = CleanConfig(unicode="none", control_characters=False, html="none", str
 
 class NearConfig(Config):
     """How near-duplicates are found: MinHash (Broder 1997) with locality-sensitive hashing, over runs of words
-    (Lee et al. 2021, arXiv 2107.06499). The driver holds 4 bytes × `permutations` a document."""
+    (Lee et al. 2021, arXiv 2107.06499). The driver holds 4 bytes × `permutations` a document.
+    """
 
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Jaccard similarity of the two sets of word runs from which two documents are the same. It is estimated, with a

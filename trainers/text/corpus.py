@@ -172,7 +172,8 @@ def _column(files: list[Path], name: str) -> NDArray[np.uint8]:
     chunks = [chunk for file in files for chunk in parquet.read_table(file, columns=[name])[name].chunks if len(chunk)]
     width = parquet.read_schema(files[0]).field(name).type.byte_width
     parts = [np.frombuffer(one.buffers()[1], np.uint8, len(one) * width, one.offset * width) for one in chunks]
-    return np.concatenate([np.zeros(0, np.uint8), *parts]).reshape(-1, width)
+    values: NDArray[np.uint8] = np.concatenate([np.zeros(0, np.uint8), *parts]).reshape(-1, width)
+    return values
 
 
 def _counts(
@@ -227,3 +228,18 @@ def _write_piece(folder: Path, item: tuple[Path, str, Verdicts]) -> dict[str, in
                     writer.write_table(table)
                     sizes[part] += int(compute.sum(compute.binary_length(table["text"])).as_py())
     return sizes
+
+
+def read_texts(files: list[Path]) -> Iterator[tuple[list[str], int]]:
+    """Yield (texts, their bytes) of each row group of Parquet files that `collect` wrote."""
+    for file in files:
+        with parquet.ParquetFile(file) as opened:
+            for group in range(opened.num_row_groups):
+                column = opened.read_row_group(group, columns=["text"])["text"]
+                yield column.to_pylist(), int(compute.sum(compute.binary_length(column)).as_py())
+
+
+def text_bytes(file: Path) -> int:
+    """About how many bytes of text a Parquet file holds, without reading it."""
+    metadata = parquet.read_metadata(file)
+    return sum(metadata.row_group(group).column(0).total_uncompressed_size for group in range(metadata.num_row_groups))

@@ -3,8 +3,8 @@
 Most tokenizers of language models are byte-level BPE with one splitting pattern. For those tiktoken's encoder, given
 the same vocabulary and pattern, finds the same tokens several times faster than the `tokenizers` library, and gives
 them as an array rather than a list. Whether it does is not taken on trust: the vocabulary is checked for what the two
-treat differently, some documents of each batch are encoded by both, and the bytes of all tokens are counted. A batch that
-does not pass is encoded by `tokenizers`.
+treat differently, some documents of each batch are encoded by both, and the bytes of all tokens are counted. A batch
+that does not pass is encoded by `tokenizers`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Encoder:
 
 
 def _tiktoken(description: dict[str, Any]) -> tiktoken.Encoding | None:
-    """tiktoken's encoder for a tokenizer.json; None for one that it might treat differently."""
+    """The encoder of tiktoken for a tokenizer.json; None for one that it might treat differently."""
     model, added = description["model"], description["added_tokens"]
     pattern = _pattern(description["pre_tokenizer"])
     plain = all(not model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))

@@ -27,12 +27,13 @@ _KINDS = {
     **{"jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "parquet": "parquet", "csv": "csv", "tsv": "tsv"},
 }
 _COMPRESSED = (".gz", ".bz2", ".zst")
-# Of the standard library: what was installed beside it, and tests, whose files are broken on purpose.
-_NOT_STDLIB = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+_NOT_TEXT = {"site-packages", "dist-packages", "node_modules", "__pycache__"}
+# Tests of the standard library are broken on purpose, some of them.
+_NOT_STDLIB = {"test", "tests", "idle_test"}
 
 # Pieces: few enough for a large corpus, small enough to keep many cores busy with a small one.
 _MOST_PIECES = 256
-_SMALLEST_BYTES, _LARGEST_BYTES = 2 << 20, 256 << 20
+_SMALLEST_BYTES, _LARGEST_BYTES = 2 << 20, 128 << 20
 
 
 class TextFile(NamedTuple):
@@ -141,14 +142,24 @@ def _list(source: SourceConfig, uri: str, base: str) -> Iterator[tuple[str, fs.F
     if top.type == fs.FileType.File:
         yield Path(base).name, top
         return
-    for info in system.get_file_info(fs.FileSelector(base, recursive=True)):
+    for info in _below(system, base, whole=bool(uri)):
+        yield info.path[len(base) :].lstrip("/"), info
+
+
+def _below(system: fs.FileSystem, folder: str, *, whole: bool) -> Iterator[fs.FileInfo]:
+    # A bucket is listed in one go; on a disk it is faster to leave out what is not wanted, such as installed packages.
+    for info in system.get_file_info(fs.FileSelector(folder, recursive=whole)):
         if info.type == fs.FileType.File:
-            yield info.path[len(base) :].lstrip("/"), info
+            yield info
+        elif not whole and not (info.base_name.startswith(".") or info.base_name in _NOT_TEXT):
+            yield from _below(system, info.path, whole=False)
 
 
 def _is_wanted(source: SourceConfig, relative: str, pattern: str | None) -> bool:
     parts = relative.split("/")
-    if any(part.startswith(".") for part in parts) or (source.path == STDLIB and _NOT_STDLIB.intersection(parts)):
+    if any(part.startswith(".") or part in _NOT_TEXT for part in parts):
+        return False
+    if source.path == STDLIB and _NOT_STDLIB.intersection(parts):
         return False
     if pattern is not None and not _glob(pattern).fullmatch(relative):
         return False

@@ -20,7 +20,6 @@ from trainers.text.files import Span, file_system
 
 _CHUNK = 1 << 20
 _MAX_JSON_BYTES = 1 << 30  # a JSON file is held whole, whatever its documents
-_BOM = b"\xef\xbb\xbf"
 
 
 def documents(span: Span, source: SourceConfig, max_bytes: int, *, replace: bool) -> Iterator[str]:
@@ -82,18 +81,15 @@ class _Reader:
 
     def decode(self, data: bytes, offset: int, of: str = "") -> str:
         """Text of what begins at byte `offset` of the file, or of the part of it that `of` names."""
-        if offset == 0:
-            data = data.removeprefix(_BOM)
         try:
-            return data.decode("utf-8")
+            text = data.decode("utf-8", "replace" if self.replace else "strict")
         except UnicodeDecodeError as error:
-            if self.replace:
-                return data.decode("utf-8", "replace")
             raise DataError(
                 "A file is not UTF-8.", field=self.path,
                 got=f"0x{data[error.start]:02x} at byte {offset + error.start}{of} ({error.reason})",
                 expected="text in UTF-8", fix="convert the file, or set data.on_invalid_utf8: replace",
             ) from None  # fmt: skip
+        return text.removeprefix("\ufeff") if offset == 0 else text  # a byte-order mark
 
     def require_text(self, data: bytes) -> None:
         if b"\0" in data:
@@ -115,7 +111,7 @@ class _Reader:
         if not isinstance(record, dict) or key not in record:
             got = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__
             raise DataError(
-                "A record has no text.", field=where(), got=got[:200] or "{}", expected=f"an object with the key {key!r}",
+                "A record has no text.", field=where(), got=got[:200] or "{}", expected=f"an object with key {key!r}",
                 fix="name the right key: the source's `text_key`",
             )  # fmt: skip
         text = record[key]

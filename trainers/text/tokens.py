@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyarrow import compute, parquet
 
 from cluster.errors import DataError
 from cluster.progress import ProgressFile
@@ -27,9 +26,10 @@ from trainers.data.store import (
     write_shard,
 )
 from trainers.formats import HELDOUT, TRAIN
+from trainers.text.corpus import read_texts, text_bytes
 from trainers.text.encoding import Ids, Wrapping, encoder, wrapping
 from trainers.text.files import piece_bytes
-from trainers.text.packing import Rows, pack_rows
+from trainers.text.packing import pack_rows
 from trainers.text.parallel import each
 
 if TYPE_CHECKING:
@@ -66,13 +66,16 @@ class Work(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What a task gives back."""
+    """What a task has made."""
 
     shard: ShardRecord
     documents: int
     size: int
-    targets: NDArray[np.int64]
-    """[vocabulary] how often each token is predicted: all tokens but the first of each part of a document."""
+    """Bytes of text."""
+
+
+Frequencies = NDArray[np.int64]
+"""[vocabulary] how often each token is predicted: all tokens but the first of each part of a document."""
 
 
 def tokenize_text(
@@ -86,27 +89,22 @@ def tokenize_text(
     from trainers.models import load_tokenizer
 
     loaded: Any = load_tokenizer(tokenizer)
-    shared = Tokenizing(loaded.backend_tokenizer.to_str(), len(loaded), wrapping(loaded), config.max_length)
+    vocabulary = max(loaded.get_vocab().values()) + 1
+    shared = Tokenizing(loaded.backend_tokenizer.to_str(), vocabulary, wrapping(loaded), config.max_length)
     _require_room(shared)
-    sources = [source.name for source in config.sources]
-    work = [one for part in _PARTS for source in sources for one in _plan(dataset, part, source)]
-    for part, source in sorted({(one.part, one.source) for one in work}):
-        (folder / part / source).mkdir(parents=True)
+    work = [one for part in _PARTS for source in config.sources for one in _plan(dataset, part, source.name)]
+    for one in work:
+        (folder / one.part / one.source).mkdir(parents=True, exist_ok=True)
     total, done = sum(one.size for one in work), 0
     made = dict[int, Made]()
-    for place, made[place] in each(partial(_make_shard, shared, folder), work):
+    frequencies = {part: np.zeros(vocabulary, dtype=np.int64) for part in _PARTS}
+    for place, (made[place], counts) in each(partial(_make_shard, shared, folder), work):
+        frequencies[work[place].part] += counts
         done += work[place].size
         progress.write(done, total, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
-    for source in config.sources:
-        for part in _PARTS:
-            shards = [made[place].shard for place, one in enumerate(work) if (one.part, one.source) == (part, source.name)]
-            if shards:
-                manifest = StoreManifest(
-                    tokenizer=tokenizer_digest(tokenizer), columns=shared.dtypes, source=source.name,
-                    weight=source.weight, shards=shards,
-                )  # fmt: skip
-                write_manifest(folder / part / source.name, manifest)
-    return _report(config, work, [made[place] for place in range(len(work))])
+    results = [(one, made[place]) for place, one in enumerate(work)]
+    _write_manifests(config, shared, tokenizer_digest(tokenizer), folder, results)
+    return _report(config, results, frequencies)
 
 
 def _require_room(shared: Tokenizing) -> None:
@@ -121,7 +119,7 @@ def _require_room(shared: Tokenizing) -> None:
 def _plan(dataset: Path, part: str, source: str) -> Iterator[Work]:
     """The shards of one source: neighbouring files that hold enough text together."""
     files = sorted((dataset / part / source).glob("*.parquet"))
-    sizes = [_text_bytes(file) for file in files]
+    sizes = [text_bytes(file) for file in files]
     if part == TRAIN and not files:
         raise DataError(
             "The data set lacks a source.", field=str(dataset), got=f"nothing in {part}/{source}",
@@ -138,70 +136,58 @@ def _plan(dataset: Path, part: str, source: str) -> Iterator[Work]:
             taken, size, number = [], 0, number + 1
 
 
-def _text_bytes(file: Path) -> int:
-    metadata = parquet.read_metadata(file)
-    return sum(metadata.row_group(group).column(0).total_uncompressed_size for group in range(metadata.num_row_groups))
-
-
-def _make_shard(shared: Tokenizing, folder: Path, work: Work) -> Made:
+def _make_shard(shared: Tokenizing, folder: Path, work: Work) -> tuple[Made, Frequencies]:
     ids: list[Ids] = []
     size = 0
-    for texts, text_bytes in read_texts(work.files):
+    for texts, num_bytes in read_texts(work.files):
         ids.extend(encoder(shared.tokenizer).encode(texts))
-        size += text_bytes
+        size += num_bytes
     rows = pack_rows(ids, shared.wrapping, shared.length)
     columns = {"input_ids": Flat(rows.ids, rows.row_offsets), "documents": Flat(rows.parts, rows.part_offsets)}
     lengths = np.diff(rows.row_offsets).astype(np.int32)
     shard = write_shard(folder / work.part / work.source, work.number, shared.dtypes, columns, lengths)
-    return Made(shard, len(ids), size, _targets(rows, shared.vocabulary))
-
-
-def read_texts(files: list[Path]) -> Iterator[tuple[list[str], int]]:
-    """Yield (texts, their bytes) of each row group of Parquet files that `collect` wrote."""
-    for file in files:
-        with parquet.ParquetFile(file) as opened:
-            for group in range(opened.num_row_groups):
-                column = opened.read_row_group(group, columns=["text"])["text"]
-                yield column.to_pylist(), int(compute.sum(compute.binary_length(column)).as_py())
-
-
-def _targets(rows: Rows, vocabulary: int) -> NDArray[np.int64]:
-    counts = np.bincount(rows.ids, minlength=vocabulary)
     firsts = rows.ids[np.cumsum(rows.parts) - rows.parts]
-    return counts - np.bincount(firsts, minlength=vocabulary)
+    counts = np.bincount(rows.ids, minlength=shared.vocabulary) - np.bincount(firsts, minlength=shared.vocabulary)
+    return Made(shard, len(ids), size), counts
 
 
-def _report(config: Config, work: list[Work], made: list[Made]) -> dict[str, Any]:
-    def counts(part: str, source: str | None = None) -> dict[str, int]:
-        mine = [
-            result
-            for one, result in zip(work, made, strict=True)
-            if one.part == part and source in (None, one.source)
-        ]
+def _write_manifests(
+    config: Config, shared: Tokenizing, digest: str, folder: Path, results: list[tuple[Work, Made]]
+) -> None:
+    for source in config.sources:
+        for part in _PARTS:
+            shards = [made.shard for work, made in results if (work.part, work.source) == (part, source.name)]
+            if not shards:  # nothing of a small source was held out
+                continue
+            manifest = StoreManifest(
+                tokenizer=digest, columns=shared.dtypes, source=source.name, weight=source.weight, shards=shards
+            )
+            write_manifest(folder / part / source.name, manifest)
+
+
+def _report(config: Config, results: list[tuple[Work, Made]], frequencies: dict[str, Frequencies]) -> dict[str, Any]:
+    def counts(part: str, *sources: str) -> dict[str, int]:
+        mine = [made for work, made in results if work.part == part and work.source in sources]
         return {
-            "samples": sum(result.shard.examples for result in mine),
-            "tokens": sum(result.shard.tokens for result in mine),
-            "documents": sum(result.documents for result in mine),
-            "bytes": sum(result.size for result in mine),
+            "samples": sum(made.shard.examples for made in mine),
+            "tokens": sum(made.shard.tokens for made in mine),
+            "documents": sum(made.documents for made in mine),
+            "bytes": sum(made.size for made in mine),
         }
 
-    train, heldout = (
-        sum(result.targets for one, result in zip(work, made, strict=True) if one.part == part) for part in _PARTS
-    )
-    heldout_counts = counts(HELDOUT)
-    weights = sum(source.weight for source in config.sources)
+    names = [source.name for source in config.sources]
+    weight = sum(source.weight for source in config.sources)
+    heldout = counts(HELDOUT, *names)
     return {
-        TRAIN: counts(TRAIN),
-        HELDOUT: heldout_counts,
-        "sources": {
-            source.name: {**counts(TRAIN, source.name), "share": source.weight / weights} for source in config.sources
-        },
-        **_frequency_baseline(np.asarray(train), np.asarray(heldout)),
-        "bytes_per_token": heldout_counts["bytes"] / heldout_counts["tokens"],
+        TRAIN: counts(TRAIN, *names),
+        HELDOUT: heldout,
+        "sources": {one.name: counts(TRAIN, one.name) | {"share": one.weight / weight} for one in config.sources},
+        **_frequency_baseline(frequencies[TRAIN], frequencies[HELDOUT]),
+        "bytes_per_token": heldout["bytes"] / heldout["tokens"],
     }
 
 
-def _frequency_baseline(train: NDArray[np.int64], heldout: NDArray[np.int64]) -> dict[str, float]:
+def _frequency_baseline(train: Frequencies, heldout: Frequencies) -> dict[str, float]:
     """What is reached without looking at any other token, by the train part's counts plus one."""
     surprisal = -np.log((train + 1) / (train + 1).sum())  # [vocabulary] nats
     predicted = max(1, int(heldout.sum()))
