@@ -11,28 +11,23 @@ Files under storage.root stay where they are: every node sees that folder.
 
 from __future__ import annotations
 
-import itertools
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cluster.config import Config
 from cluster.errors import ConfigError
-from cluster.storage import StorageConfig
 from cluster.submit import RemoteJobs
 from jobs.config import JobConfig
 from jobs.console import console, errors, fact, title
+from jobs.paths import absolute, replace_paths
 from jobs.plan import read_data
 from jobs.words import size
-from trainers.config import DeepSpeedConfig
 from trainers.models import locate
-from trainers.text.config import STDLIB, SourceConfig
 
 _CODE = ("cluster", "trainers", "serving", "jobs")
 # Ray keeps what is sent in the memory of the head's control store, and takes 500 MB at most.
@@ -92,11 +87,11 @@ def package(job: JobConfig, folder: Path) -> dict[str, Any]:
     """
     for name in _CODE:
         shutil.copytree(Path(__file__).parent.parent / name, folder / name, ignore=_SKIPPED)
-    root, room = _absolute(job.storage.root), _MAX_BYTES
+    root, room = absolute(job.storage.root), _MAX_BYTES
 
     def place(key: str, path: Path) -> str:
         nonlocal room
-        path = _absolute(path)
+        path = absolute(path)
         if path.is_relative_to(root):
             return str(path)
         needed = _bytes(path, key)
@@ -109,7 +104,7 @@ def package(job: JobConfig, folder: Path) -> dict[str, Any]:
         room -= needed
         return _copy(path, folder, Path("files", key, path.name))
 
-    config: dict[str, Any] = _with_paths(job, job.resolved(), place)
+    config: dict[str, Any] = replace_paths(job, place)
     _check(job, root)
     config["cluster"]["address"] = "auto"
     config["storage"]["root"] = str(root)
@@ -120,40 +115,8 @@ def package(job: JobConfig, folder: Path) -> dict[str, Any]:
 def _check(job: JobConfig, root: Path) -> None:
     """Refuse what `run` would refuse; files that only the cluster sees are left to it."""
     read_data(job)
-    if job.model.path is not None and not _absolute(job.model.path).is_relative_to(root):
+    if job.model.path is not None and not absolute(job.model.path).is_relative_to(root):
         locate(job.model)
-
-
-def _with_paths(value: Any, plain: Any, place: Callable[[str, Path], Any], key: str = "") -> Any:
-    """`plain`, the dump of `value`, with each path in it replaced by what `place` gives for its key and itself."""
-    if isinstance(value, StorageConfig | DeepSpeedConfig):  # folders of the nodes
-        return plain
-    if isinstance(value, SourceConfig):
-        return plain | {"path": _source_path(value.path, lambda path: place(f"{key}.path", path))}
-    if isinstance(value, Path):
-        return place(key, value)
-    if isinstance(value, Config):
-        value = {name: getattr(value, name) for name in plain}
-    if isinstance(value, dict):
-        return {name: _with_paths(value[name], plain[name], place, f"{key}.{name}".lstrip(".")) for name in plain}
-    if isinstance(value, list | tuple):
-        pairs = zip(value, plain, strict=True)
-        return [_with_paths(*pair, place, f"{key}.{index}") for index, pair in enumerate(pairs)]
-    return plain
-
-
-def _source_path(pattern: str, place: Callable[[Path], Any]) -> str:
-    """A source of text with its file, or the folder in which its glob begins, replaced by what `place` gives."""
-    if "://" in pattern or pattern == STDLIB:
-        return pattern
-    parts = Path(pattern).parts
-    fixed = list(itertools.takewhile(lambda part: not set("*?[") & set(part), parts))
-    return str(Path(place(Path(*fixed)), *parts[len(fixed) :]))
-
-
-def _absolute(path: Path) -> Path:
-    # Links are left as they are: one under storage.root may lead out of it.
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
 
 
 def _bytes(path: Path, key: str) -> int:

@@ -142,7 +142,7 @@ def tokens_of(words: str) -> int:
 
 def test_a_plan_shows_batch_memory_and_disk_and_allocates_nothing(model_folder: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    train = ("train.steps=30", "train.batch={sequences: 4, accumulation: 1}", "train.adapter.rank=16")
+    train = ("train.steps=30", "train.batch={sequences: 8, micro: 2}", "train.adapter.rank=16")
     model = ("model.package=null", f"model.path={model_folder}", "cluster.num_cpus=2", "cluster.workers=2")
     done = raysmith("plan", QUICKSTART, *train, *model, "train.deepspeed.stage=2", storage=storage)
     assert done.returncode == 0, done.stderr
@@ -150,7 +150,7 @@ def test_a_plan_shows_batch_memory_and_disk_and_allocates_nothing(model_folder: 
     assert "model → data → evaluate before → train → merge → evaluate after → quantize → serve" in words
     # 2 layers of 64·64·2 + 64·32·2 + 3·64·128 + 2·64, one embedding of 512·64 and the last norm
     assert "model 0.1M parameters, 2 layers of width 64" in words
-    assert "2 workers × 4 sequences × 1 accumulation = 8 sequences" in words
+    assert "8 sequences a step, shared by 2 workers × 2 accumulation × 2 sequences" in words
     samples = len((REPOSITORY / "data/support/train.jsonl").read_text().splitlines())
     assert f"30 steps = {tokens_of(words) / samples * 240 / 1e6:.3g}M tokens, {240 / samples:.2g} epochs" in words
     parts = re.findall(r"(\w+) ([\d.]+ (?:B|kB|MB|GB))", words.split("memory of a worker, ZeRO-2")[1])
@@ -163,7 +163,13 @@ def test_a_plan_shows_batch_memory_and_disk_and_allocates_nothing(model_folder: 
 
 
 def test_a_plan_that_does_not_fit_says_what_to_change(model_folder: Path, tmp_path: Path) -> None:
-    more = ("model.package=null", f"model.path={model_folder}", "cluster.num_cpus=2", "cluster.workers=64")
+    more = (
+        "model.package=null",
+        f"model.path={model_folder}",
+        "cluster.num_cpus=2",
+        "cluster.workers=64",
+        "train.batch.sequences=64",
+    )
     done = raysmith("plan", QUICKSTART, *more, storage=tmp_path)
     assert done.returncode == 1
     assert "ResourceError: The cluster can never hold the training workers: too few CPUs." in done.stderr
@@ -183,9 +189,9 @@ def test_expand_prints_a_configuration_that_loads_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(number: signal.Signals, model_folder: Path, tmp_path: Path) -> None:
-    pipe = tmp_path / "train.jsonl"
-    os.mkfifo(pipe)  # the run waits here for its data
-    more = ["model.package=null", f"model.path={model_folder}", f"data.train={pipe}", f"storage.root={tmp_path}"]
+    pipe = model_folder / "vocab.json"
+    os.mkfifo(pipe)  # the run waits here for a file of its model
+    more = ["model.package=null", f"model.path={model_folder}", f"storage.root={tmp_path}"]
     command = [str(Path(sys.executable).with_name("raysmith")), "run", QUICKSTART, *more]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with pipe.open("w"):

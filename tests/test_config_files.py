@@ -115,7 +115,8 @@ def test_loading_every_shipped_file_and_the_schema_imports_no_heavy_library() ->
         "for path in sys.argv[1:]: load_job(Path(path), [])\n"
         "JobConfig.model_json_schema(); print(json.dumps(sorted(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, SHIPPED)], capture_output=True, text=True, check=True)
+    light = [str(path) for path in SHIPPED if path.parent.name != "trl"]  # TRL's arguments are checked by TRL's classes
+    done = subprocess.run([sys.executable, "-c", code, *light], capture_output=True, text=True, check=True)
     modules = set(json.loads(done.stdout))
     assert "jobs.config" in modules
     assert not HEAVY & modules

@@ -23,6 +23,7 @@ from cluster.storage import write_json
 from jobs.config import JobConfig
 from jobs.context import Context
 from jobs.export import export
+from jobs.paths import with_absolute_paths
 from jobs.plan import make_plan, read_data, show_plan, stages
 from jobs.run import run_stages
 from jobs.stages.train import identity, summary, training_name
@@ -341,7 +342,7 @@ def test_what_cannot_be_exported_is_named(cut_off: tuple[Path, TrainConfig], tmp
 
 def run_job(job: JobConfig, capacity: Capacity) -> Context:
     """All stages of a job on a cluster that is up already."""
-    root = job.storage.path()
+    job, root = with_absolute_paths(job), job.storage.path()
     directory = RunDirectory(root, job.name)
     with directory.attempt(job.resolved()) as attempt:
         context = Context(job, root, directory, attempt, capacity=capacity, report=make_plan(job).report())
@@ -351,7 +352,7 @@ def run_job(job: JobConfig, capacity: Capacity) -> Context:
 
 @pytest.mark.parametrize("kind", ["causal_lm", "masked_lm"])
 def test_a_new_model_is_made_from_text_and_learns(kind: str, ray_cluster: Capacity, tmp_path: Path) -> None:
-    write_corpus(Path("corpus").absolute())
+    write_corpus(Path("corpus"))
     overrides = MASKED if kind == "masked_lm" else ()
     more = ("train.evaluation={every_steps: 10}", "train.steps=20", "train.trackers=[tensorboard]", "evaluate={}")
     job = load(SCRATCH, *overrides, *more, f"storage.root={tmp_path / 'store'}", "train.dtype=float32")
@@ -384,10 +385,10 @@ def test_a_reward_model_gets_its_head_once(ray_cluster: Capacity, tiny_model: Pa
             prompt, answer = (turn["content"] for turn in item["messages"])  # type: ignore[attr-defined]
             lines.append(json.dumps({"prompt": prompt, "chosen": answer, "rejected": f"no {number} {seed}"}))
         Path(f"{part}.jsonl").write_text("\n".join(lines))
-    files = [f"data.{part}={tmp_path / part}.jsonl" for part in ("train", "heldout")]
     job = load(
-        JOB, "model.package=null", f"model.path={tiny_model}", "data.kind=pairs", *files, "train.objective=reward",
-        "train.dtype=float32", "train.steps=12", "train.trackers=[]", "evaluate={}", f"storage.root={tmp_path}/store",
+        JOB, "model.package=null", f"model.path={tiny_model}", "data.kind=pairs", "data.train=train.jsonl",
+        "data.heldout=heldout.jsonl", "train.objective=reward", "train.dtype=float32", "train.steps=12",
+        "train.trackers=[]", "evaluate={}", f"storage.root={tmp_path}/store",
     )  # fmt: skip
     found = run_job(job, ray_cluster).report["stages"]
     assert list(found) == ["model", "dataset", "tokens", "head", "evaluate_before", "train", "evaluate_after"]

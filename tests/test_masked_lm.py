@@ -174,12 +174,13 @@ def test_whole_words_are_chosen(kind: str, request: pytest.FixtureRequest) -> No
 
 def words_of(tokenizer: Any, ids: np.ndarray) -> list[tuple[int, int]]:
     """(start, end) of each word between blanks, by the text that the tokens stand for."""
-    bounds = []
+    bounds: list[tuple[int, int]] = []
+    wordpiece = any(piece.startswith("##") for piece in tokenizer.get_vocab())
     for at, piece in enumerate(tokenizer.convert_ids_to_tokens(ids.tolist())):
         if piece in SPECIAL.values():
             continue
         first = not bounds or bounds[-1][1] != at
-        begins = not piece.startswith("##") if any("##" in one for one in tokenizer.get_vocab()) else piece[0] == "Ġ"
+        begins = not piece.startswith("##") if wordpiece else piece[0] == "Ġ"
         if first or begins:
             bounds.append((at, at + 1))
         else:

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         "train": {
             "adapter": {"rank": 8},
             "steps": STEPS,
-            "batch": {"sequences": 2, "accumulation": 2},
+            "batch": {"sequences": 8, "micro": 2},
             "learning_rate": 0.02,
             "dtype": "float32",
             "checkpoint": {"every_steps": 2},

@@ -52,9 +52,9 @@ def test_a_port_in_use_is_found_before_training(folder: Path) -> None:
 
 
 def test_too_little_memory_is_found_before_training(folder: Path) -> None:
-    message = refusal(folder, "train.batch.sequences=10000000")
+    message = refusal(folder, "train.batch={sequences: 10000000, micro: 10000000}")
     assert message.startswith("ResourceError: Too little memory")
-    assert "train.batch.sequences" in message
+    assert "train.batch.micro" in message
 
 
 def test_too_many_workers_are_refused_with_what_there_is(folder: Path) -> None:

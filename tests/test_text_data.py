@@ -1,55 +1,30 @@
-"""Raw text: every kind of file, cleaning, duplicates, the split, tokens in rows, and what is refused."""
+"""A text data set from end to end: duplicates, the split, tokens in rows; the same on any number of cores."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
 import json
-import random
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from pydantic import ValidationError
 
 from cluster.connect import Capacity
 from cluster.errors import DataError
 from cluster.progress import ProgressFile
-from tests.tiny import WORDS, make_tokenizer
+from tests.texts import jsonl, prose
+from tests.tiny import make_tokenizer
 from trainers.data.store import TokenData
 from trainers.formats import HELDOUT, TRAIN, text
 from trainers.formats.text import Config
-from trainers.text.cleaning import clean, html_to_text
-from trainers.text.config import CleanConfig, NearConfig, SourceConfig
+from trainers.text.config import NearConfig, SourceConfig
 from trainers.text.deduplication import near_repeats, signature
-from trainers.text.encoding import Encoder, Wrapping
-from trainers.text.files import Span, cut, find
-from trainers.text.packing import pack_rows
-from trainers.text.reading import documents
 
 LENGTH = 64
-
-
-def prose(seed: int, words: int = 120) -> str:
-    """A text that shares next to no run of five words with one of another seed."""
-    rng = random.Random(seed)
-    return " ".join(rng.choices(WORDS, k=words))
-
-
-def jsonl(path: Path, texts: list[str]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps({"text": one}) + "\n" for one in texts))
-    return path
-
-
-def read(path: Path, max_bytes: int = 1000, replace: bool = False, **source: Any) -> list[str]:
-    config = SourceConfig(path=str(path), **source)
-    return [one for file in find(config).files for one in documents(Span(file), config, max_bytes, replace=replace)]
 
 
 def collected(folder: Path, part: str) -> dict[str, list[str]]:
@@ -72,224 +47,6 @@ def collect(folder: Path, *sources: Any, **keys: Any) -> dict[str, Any]:
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-# Reading
-
-
-@pytest.fixture
-def every_kind(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    (folder / "deep" / "er").mkdir(parents=True)
-    (folder / ".git").mkdir()
-    (folder / "a.txt").write_text("plain text")
-    (folder / "b.MD").write_text("# mark down")
-    (folder / "c.txt.gz").write_bytes(gzip.compress(b"zipped text"))
-    (folder / "d.jsonl.bz2").write_bytes(bz2.compress(b'{"text": "a line"}\n\n{"text": "another line"}'))
-    with pa.CompressedOutputStream(str(folder / "e.jsonl.zst"), "zstd") as stream:
-        stream.write(b'{"text": "z line"}\n')
-    (folder / "f.json").write_text('[{"text": "in a list"}, {"text": null}]')
-    (folder / "g.csv").write_text('id,text\n1,"a cell, with\nlines"\n2,more\n')
-    (folder / "h.tsv").write_text("text\tid\ntabs\t1\n")
-    (folder / "i.html").write_text("<p>hyper&amp;text</p>")
-    (folder / "deep" / "er" / "j.py").write_text("print('code')\n")
-    table = pa.table({"text": ["in a column", None], "id": [1, 2]})
-    parquet.write_table(table, folder / "deep" / "k.parquet")
-    parquet.write_table(pa.table({"text": pa.array(["large"], pa.large_string())}), folder / "deep" / "l.parquet")
-    (folder / "m.bin").write_bytes(b"\0\1")
-    (folder / ".git" / "n.txt").write_text("hidden")
-    return folder
-
-
-EVERY_TEXT = [
-    "plain text", "# mark down", "zipped text", "a line", "another line", "z line", "in a list", "",
-    "a cell, with\nlines", "more", "tabs", "<p>hyper&amp;text</p>", "print('code')\n", "in a column", "", "large",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("uri", [False, True])
-def test_every_kind_of_file_is_read(every_kind: Path, uri: bool) -> None:
-    config = SourceConfig(path=every_kind.as_uri() if uri else str(every_kind))
-    found = find(config)
-    assert found.skipped == 1
-    texts = [one for file in found.files for one in documents(Span(file), config, 1000, replace=False)]
-    assert sorted(texts) == sorted(EVERY_TEXT)
-    assert [file.relative for file in found.files] == sorted(file.relative for file in found.files)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "include", "expected"),
-    [
-        ("*.txt", None, ["a.txt"]), ("**/*.p*", None, ["deep/er/j.py", "deep/k.parquet", "deep/l.parquet"]),
-        ("deep/*", None, ["deep/k.parquet", "deep/l.parquet"]), ("", ["*.bin", "*.py"], ["deep/er/j.py", "m.bin"]),
-        ("a.txt", None, ["a.txt"]), ("d*/**", ["k*"], ["deep/k.parquet"]),
-    ],
-)  # fmt: skip
-def test_a_path_may_be_a_file_a_folder_or_a_glob(
-    every_kind: Path, pattern: str, include: list[str] | None, expected: list[str]
-) -> None:
-    config = SourceConfig(path=f"{every_kind}/{pattern}", include=include)
-    base = every_kind / "deep" if pattern.startswith("deep") else every_kind
-    assert [str(Path(file.path).relative_to(every_kind)) for file in find(config).files] == expected
-    assert all(Path(file.path) == base / file.relative for file in find(config).files)
-
-
-def test_plain_text_is_divided_by_a_separator(tmp_path: Path) -> None:
-    texts = [prose(seed, 5_000) for seed in range(60)]  # more than one chunk
-    (tmp_path / "all.txt").write_text("<|end|>".join(texts))
-    assert read(tmp_path, max_bytes=100_000, separator="<|end|>") == texts
-    with pytest.raises(DataError, match="too large") as caught:
-        read(tmp_path, max_bytes=len(texts[0]) - 1, separator="<|end|>")
-    assert caught.value.field == f"{tmp_path / 'all.txt'}:1"
-
-
-def test_a_line_belongs_to_one_part_of_a_large_file_wherever_it_is_cut(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "lines.jsonl", [f"text {'x' * number}" for number in range(12)])
-    config = SourceConfig(path=str(path))
-    file, size = find(config).files[0], path.stat().st_size
-    for step in range(1, size, 7):
-        spans = [Span(file, start, min(start + step, size)) for start in range(0, size, step)]
-        assert [one for span in spans for one in documents(span, config, 1000, replace=False)] == read(path)
-
-
-def test_work_is_cut_by_size_and_holds_everything_once(tmp_path: Path) -> None:
-    table = pa.table({"text": [prose(seed, 3000) for seed in range(400)]})
-    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=40, compression="none")
-    jsonl(tmp_path / "b.jsonl", [prose(seed, 3000) for seed in range(400, 800)])
-    config = SourceConfig(path=str(tmp_path))
-    pieces = cut([find(config).files])
-    assert len(pieces) > 4
-    texts = [one for piece in pieces for span in piece.spans for one in documents(span, config, 10**6, replace=False)]
-    assert texts == [prose(seed, 3000) for seed in range(800)]
-
-
-def test_the_standard_library_is_a_source_without_tests_and_installed_packages() -> None:
-    files = [file.relative for file in find(SourceConfig(path="python:stdlib")).files]
-    assert {"os.py", "json/decoder.py", "asyncio/tasks.py"} <= set(files)
-    assert not [one for one in files if {"test", "tests", "site-packages", "__pycache__"} & set(one.split("/"))]
-    assert SourceConfig(path="python:stdlib").name == "python-stdlib"
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message", "place"),
-    [
-        ("a.txt", b"text\0", "not text", ""), ("a.jsonl", b'{"text": "\0"}', "not text", ""),
-        ("a.txt", "ok".encode("utf-16"), "not text", ""), ("a.txt", b"caf\xe9", "not UTF-8", ""),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "\xe9"}', "not UTF-8", ""), ("a.txt", b"x" * 1001, "too large", ""),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "' + b"x" * 1000, "too large", ":2"),
-        ("a.jsonl", b'{"text": "a"}\n\n{"text": \n', "not JSON", ":3"), ("a.jsonl", b"[" * 900, "not JSON", ":1"),
-        ("a.jsonl", b'{"text": "a"}\n{"body": "b"}', "has no text", ":2"), ("a.jsonl", b'"text"', "has no text", ":1"),
-        ("a.jsonl", b'{"text": 3}', "not a string", ":1"), ("a.jsonl", b'{"text": "\\ud83d"}', "not Unicode", ":1"),
-        ("a.json", b'[{"text": "a"},\n{"text"]', "not JSON", ":2"), ("a.json", b'[{"text": 1}]', "not a s", ", record 0"),
-        ("a.json", b"[" * 5000 + b"]" * 5000, "not JSON", ""), ("a.json", b'{"text": "\\udc00"}', "not Unic", ", record 0"),
-        ("a.csv", b"id,body\n1,a\n", "no such column", ":1"), ("a.csv", b"id,text\n1,a\n2,b,c\n", "number of fields", ":3"),
-        ("a.csv", b'id,text\n1,"a"b\n', "malformed", ":2"), ("a.tsv", b"", "no such column", ":1"),
-        ("a.csv", b'id,text\n1,"' + b"a\n" * 600 + b'"', "malformed", ":"),
-        ("a.parquet", b"PAR1 not really", "cannot be read", ""), ("a.txt.gz", b"not zipped", "cannot be read", ""),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9)[:-9], "cannot be read", ""),
-    ],
-    ids=range(25),
-)  # fmt: skip
-def test_a_file_that_is_not_what_it_says_is_refused_with_its_place(
-    tmp_path: Path, name: str, content: bytes, message: str, place: str
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=message) as caught:
-        read(path)
-    assert str(caught.value.field).startswith(f"{path}{place}")
-
-
-def test_parquet_without_the_column_or_with_bad_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    for table in (pa.table({"body": ["a"]}), pa.table({"text": [1]})):
-        parquet.write_table(table, path)
-        with pytest.raises(DataError, match="no such column of strings") as caught:
-            read(path)
-        assert caught.value.field == str(path)
-    assert read_strings(path, [b"a" * 1001], "too large").field == f"{path}, row 1"
-    assert "byte 1 of row 2" in str(read_strings(path, [b"a", b"b\xff"], "not UTF-8").got)
-
-
-def read_strings(path: Path, values: list[bytes], message: str) -> DataError:
-    offsets = pa.py_buffer(np.cumsum([0, *map(len, values)]).astype(np.int32))
-    column = pa.StringArray.from_buffers(len(values), offsets, pa.py_buffer(b"".join(values)))
-    parquet.write_table(pa.table({"text": column}), path)
-    with pytest.raises(DataError, match=message) as caught:
-        read(path)
-    return caught.value
-
-
-def test_what_is_not_unicode_is_replaced_on_demand(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfcaf\xe9")
-    (tmp_path / "b.jsonl").write_bytes(b'{"text": "\\ud83d \\ud83d\\ude00"}')
-    assert read(tmp_path, replace=True) == ["caf\ufffd", "\ufffd 😀"]
-    with pytest.raises(DataError) as caught:
-        read(tmp_path)
-    assert "0xe9 at byte 6 " in str(caught.value.got)
-
-
-def test_a_source_that_is_missing_or_holds_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").touch()
-    for path, message in (
-        ("nowhere", "is missing"), ("", "no text files"), ("a.bin", "no text files"), ("*.txt", "no text files"),
-    ):  # fmt: skip
-        with pytest.raises(DataError, match=message) as caught:
-            text.identity(Config(sources=[SourceConfig(path=f"{tmp_path}/{path}", name="mine")]))
-        assert caught.value.field == "data.sources: mine"
-    with pytest.raises(DataError, match="cannot be listed"):
-        find(SourceConfig(path="bogus://bucket/x"))
-
-
-def test_keys_are_checked() -> None:
-    with pytest.raises(ValidationError, match="same name"):
-        Config(sources=[SourceConfig(path="a/x.txt"), SourceConfig(path="b/x.txt")])
-    for keys in ({"sources": []}, {"sources": [{"path": "a", "weight": 0}]}, {"heldout": 0}, {"clean": {"strip": 3}}):
-        with pytest.raises(ValidationError):
-            Config.model_validate({"sources": [{"path": "a"}], **keys})
-    names = {"s3://b/My Books/*.txt": "my-books", "x/wiki.jsonl.gz": "wiki", "*": "source", "s3://b/p?region=x": "p"}
-    assert {path: SourceConfig(path=path).name for path in names} == names
-
-
-def test_identity_and_estimate_read_no_file(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "broken.jsonl", [])
-    path.write_bytes(b"\xff" * 7000)
-    config = Config(sources=[SourceConfig(path=str(path))], max_length=100, heldout=0.5)
-    before = text.identity(config)
-    assert before == [[("broken.jsonl", 7000, path.stat().st_mtime_ns)]]
-    assert text.estimate(config) == (10, 1000, 100, 1.0)
-    path.write_bytes(b"\xff" * 7000)
-    assert text.identity(config) != before
-
-
-# Cleaning and duplicates
-
-
-def test_cleaning() -> None:
-    raw = "\ufeff e\u0301 \x07a\x00b\r\nc\rd\te\x0c \n"
-    assert clean(raw, CleanConfig(), is_html=False) == "é ab\nc\nd\te"
-    assert clean("ﬁ", CleanConfig(unicode="NFKC"), is_html=False) == "fi"
-    nothing = Config(sources=[SourceConfig(path="x")], clean=False).cleaning
-    assert clean(raw, nothing, is_html=True) == raw
-    assert clean("<b>x</b>", CleanConfig(), is_html=False) == "<b>x</b>"
-    assert clean("<b>x</b>", CleanConfig(html="all"), is_html=False) == "x"
-
-
-@pytest.mark.parametrize(
-    ("html", "expected"),
-    [
-        ("<p>One\n  <b>two</b> three</p><p>four</p>", "One two three\n\nfour"),
-        ("<head><title>T</title><style>p{}</style></head><body><script>x<y</script>b", "T\n\nb"),
-        ("<pre>a\n  b</pre>c", "a\n  b\n\nc"), ("a<br>b<br/>c", "a\nb\nc"), ("&lt;x&gt; &eacute; &#955;", "<x> é λ"),
-        ("<ul><li>a</li> <li>b</li></ul>", "a\nb"), ("<![if IE]>a<![endif]><!-- c -->b", "ab"), ("a < b <", "a < b <"),
-        ("<p>unclosed <div>b", "unclosed\nb"), ("", ""), ("<a href='x", "<a href='x"),
-    ],
-)  # fmt: skip
-def test_text_of_html(html: str, expected: str) -> None:
-    assert html_to_text(html) == expected
 
 
 def shingles(one: str) -> set[tuple[str, ...]]:
@@ -348,11 +105,11 @@ def test_duplicates_are_found_across_sources_and_never_across_the_split(tmp_path
     assert sorted(train["a"] + heldout.get("a", [])) == sorted(a)
     assert near[HELDOUT]["documents"] == sum(map(len, heldout.values())) > 5
     assert near[TRAIN]["bytes"] == sum(len(one.encode()) for texts in train.values() for one in texts)
-    for one in sum(heldout.values(), []):
+    for one in chain(*heldout.values()):
         assert max(similarity(one, other) for texts in train.values() for other in texts) < 0.7
     # Without deduplication equal texts are on one side all the same.
     collect(tmp_path / "none", *sources, heldout=0.3, deduplicate="none", min_chars=6)
-    sides = [set(sum(collected(tmp_path / "none", part).values(), [])) for part in (TRAIN, HELDOUT)]
+    sides = [set(chain(*collected(tmp_path / "none", part).values())) for part in (TRAIN, HELDOUT)]
     assert not sides[0] & sides[1]
 
 
@@ -389,9 +146,6 @@ def test_a_refusal_crosses_the_cluster_whole(tmp_path: Path, ray_cluster: Capaci
         collect(tmp_path / "set", path)
     assert caught.value.field == f"{path}:3"
     assert list((tmp_path / "set").iterdir()) == []
-
-
-# Tokens
 
 
 @pytest.fixture(scope="module")
@@ -446,13 +200,10 @@ def test_the_rows_hold_every_document_in_order_and_nothing_else(
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True
     for part in (TRAIN, HELDOUT):
-        texts = collected(folder / "dataset", part)
+        texts = list(chain(*collected(folder / "dataset", part).values()))
         data = TokenData(folder / "tokens" / part)
         data.require_tokenizer(tokenizer_folder)
-        expected = [
-            [*backend.encode(one, add_special_tokens=False).ids, tokenizer.eos_token_id]
-            for one in sum(texts.values(), [])
-        ]
+        expected = [[*backend.encode(one, add_special_tokens=False).ids, tokenizer.eos_token_id] for one in texts]
         tokens = np.concatenate([data[index]["input_ids"] for index in range(len(data))])
         assert np.array_equal(tokens, np.concatenate(expected))
         ends = np.cumsum([len(one) for one in parts(data)])
@@ -461,9 +212,9 @@ def test_the_rows_hold_every_document_in_order_and_nothing_else(
         assert counts["documents"] == len(expected)
         assert counts["tokens"] == len(tokens) == data.lengths.sum()
         assert counts["samples"] == len(data)
-        assert counts["bytes"] == sum(len(one.encode()) for one in sum(texts.values(), []))
+        assert counts["bytes"] == sum(len(one.encode()) for one in texts)
     documents = "".join(tokenizer.decode(tokens.tolist())).split(tokenizer.eos_token)
-    assert documents[:-1] == sum(texts.values(), [])
+    assert documents[:-1] == texts
 
 
 def test_rows_are_full_but_the_last_of_a_shard(made: tuple[Path, Config, dict[str, Any]]) -> None:
@@ -547,97 +298,3 @@ def without_eos(folder: Path, target: Path) -> Path:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|endoftext|>").save_pretrained(target)
     return target
-
-
-# Packing and encoding
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("each_part", [False, True])
-def test_packing_arithmetic(seed: int, each_part: bool) -> None:
-    rng = np.random.default_rng(seed)
-    texts = [rng.integers(10, 99, size=rng.integers(0, 40), dtype=np.uint32) for _ in range(50)]
-    rows = pack_rows(texts, Wrapping([1, 2], [3], each_part), 16)
-    lengths = np.diff(rows.row_offsets)
-    if each_part:
-        assert set(lengths[:-1].tolist()) <= {16, 15, 14, 13}
-    else:
-        assert set(lengths[:-1].tolist()) == {16}
-    assert rows.part_offsets[-1] == len(rows.parts)
-    assert rows.parts.min() > (3 if each_part else 0)
-    for row in range(len(lengths)):
-        assert rows.parts[rows.part_offsets[row] : rows.part_offsets[row + 1]].sum() == lengths[row]
-    pieces = np.split(rows.ids, np.cumsum(rows.parts)[:-1])
-    if each_part:
-        assert all(piece[:2].tolist() == [1, 2] and piece[-1] == 3 for piece in pieces)
-        assert np.array_equal(np.concatenate([piece[2:-1] for piece in pieces]), np.concatenate(texts))
-    else:
-        expected = np.concatenate([np.concatenate([[1, 2], one, [3]]) for one in texts])
-        assert np.array_equal(rows.ids, expected)
-    assert len(pack_rows([], Wrapping([1], [2], each_part), 8).row_offsets) == 1
-
-
-NASTY = [
-    "", " ", "it's IT'S don’t", "12345 x1y22z333", "a  b\t\tc \n\n d\r\ne   ", "é e\u0301 ﬁ 漢字 😀👩‍👩‍👧 ١٢٣ ½ ⅷ",
-    "<|endoftext|> <|im_start|>user", "x" * 5000, "\n" * 3000, " " * 400_000, "ab " * 4000, "\u200b\ufeff\x00\x7f\u0085\u2028",
-    "https://a.b/c?d=e&f=g#h", "    def f(self):\n        return self._x[1:]  # …\n", "3 .5 - 7% $8 9, 10",
-]  # fmt: skip
-GPT4 = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
-
-
-def bpe(splitter: str) -> Any:
-    """A byte-level BPE with one of the pre-tokenizers of common models, trained on this repository's tests."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-
-    level = pre_tokenizers.ByteLevel(add_prefix_space=splitter == "prefix", use_regex=not splitter.startswith("split"))
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = {
-        "digits": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), level]),
-        "split": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(GPT4), "isolated"), level]),
-        "split, with gaps": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"\p{L}+"), "isolated"), level]),
-    }.get(splitter, level)
-    if splitter == "split":
-        tokenizer.normalizer = normalizers.NFC()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
-        special_tokens=["<|endoftext|>", "<|im_start|>"],
-    )  # fmt: skip
-    tokenizer.train_from_iterator([path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))], trainer)
-    return tokenizer
-
-
-@pytest.mark.parametrize("splitter", ["gpt2", "digits", "split", "split, with gaps", "prefix"])
-def test_the_fast_encoder_gives_the_ids_of_the_tokenizer(splitter: str) -> None:
-    tokenizer = bpe(splitter)
-    fast = Encoder(tokenizer.to_str())
-    assert (fast.fast is not None) == (splitter != "prefix")
-    tokenizer.encode_special_tokens = True
-    texts = [*NASTY, *(path.read_text() for path in sorted(Path(__file__).parent.glob("test_t*.py")))]
-    expected = [tokenizer.encode(one, add_special_tokens=False).ids for one in texts]
-    assert [one.tolist() for one in fast.encode(texts)] == expected
-    assert 0 not in np.concatenate(fast.encode(texts))  # a special token in a text is text
-
-
-def test_a_vocabulary_that_tiktoken_would_merge_otherwise_is_left_to_tokenizers() -> None:
-    description = json.loads(bpe("gpt2").to_str())
-    description["model"]["merges"].reverse()
-    assert Encoder(json.dumps(description)).fast is None
-
-
-def test_other_tokenizers_and_their_special_tokens(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    from trainers.text.encoding import wrapping
-
-    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[MASK]": 3, "the": 4, "cat": 5}, "[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
-    masked = PreTrainedTokenizerFast(tokenizer_object=words, mask_token="[MASK]", sep_token="[SEP]", eos_token="[SEP]")
-    assert wrapping(masked) == Wrapping([1], [2], each_part=True)
-    causal = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[UNK]")
-    assert wrapping(causal) == Wrapping([1], [2, 0], each_part=False)
-    ends = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[SEP]")
-    assert wrapping(ends) == Wrapping([1], [2], each_part=False)
-    ids = Encoder(words.to_str()).encode(["the cat", "", "cat the dog"])
-    assert [one.tolist() for one in ids] == [[4, 5], [], [5, 4, 0]]

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +35,34 @@ def training_job(folder: Path, config: TrainConfig, base: Path, tokens: Path) ->
 
 def run_workers(count: int, rendezvous: Path, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Call `function(rank, count, *arguments)` in `count` processes of one gloo group; gives what each returned."""
-    # The fork server looks for what it imports in PYTHONPATH alone.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.workers_preload"])
-    processes, pipes = [], []
-    for rank in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_run, args=(theirs, rank, count, str(rendezvous), function, arguments))
-        process.start()
-        theirs.close()
-        processes.append(process)
-        pipes.append(ours)
+    started = [worker_process(context, rank, count, rendezvous, function, arguments) for rank in range(count)]
     try:
-        results = [_receive(pipe) for pipe in pipes]
+        return [_receive(pipe) for _, pipe in started]
     finally:
-        for process in processes:
+        for process, _ in started:
             process.join(5)
             if process.is_alive():
                 process.kill()
-    return results
+
+
+def worker_process(
+    context: ForkServerContext,
+    rank: int,
+    count: int,
+    rendezvous: Path,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> tuple[ForkServerProcess, Connection]:
+    """Start one worker; gives the process and the pipe on which it answers."""
+    # The fork server looks for what it imports in PYTHONPATH alone.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    context.set_forkserver_preload(["tests.workers_preload"])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(theirs, rank, count, str(rendezvous), function, arguments))
+    process.start()
+    theirs.close()
+    return process, ours
 
 
 def _receive(pipe: Connection) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy, linear
 
-
 # Scores that are turned into gradients at once on a CPU: 4 MB of float32, which stay in its cache.
 _CACHED = 1 << 20
 
@@ -25,7 +24,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor, chunk: int
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        chunk: int,
     ) -> torch.Tensor:
         wanted = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if wanted[0] else None

@@ -57,7 +57,7 @@ class TokenizerConfig(Config):
     """What it is for, which decides the special tokens. `causal`: `<|endoftext|>` ends a document, and the markers of a
     chat template are there for fine-tuning later; `masked`: `[PAD] [UNK] [CLS] [SEP] [MASK]`, a text standing between
     `[CLS]` and `[SEP]`."""
-    vocabulary: PositiveInt = Field(default=8192, ge=272)
+    vocabulary: PositiveInt = Field(default=8192, ge=262)
     """Tokens in all: 256 bytes, the special tokens, and merged ones."""
     digits: Literal[1, 2, 3] = 1
     """Digits that a token may have at most. 3 as in GPT-4 groups them from the left, which makes arithmetic harder (Singh

@@ -107,12 +107,13 @@ class HostCallback(TrainerCallback):
         if state.global_step >= self._job.config.steps:
             control.should_save = False
 
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002
         """Record a step.
 
         Raises:
             TrainingError: the loss, or outside float16 the gradient norm, is not a finite number.
         """
+        logs = given["logs"]
         if "loss" not in logs:
             return  # of the held-out data, or the summary at the end
         figures = {name: float(value) for name, value in logs.items() if name != "epoch"}
@@ -127,10 +128,10 @@ class HostCallback(TrainerCallback):
         if self._log is not None:
             self._log.write(state.global_step, figures, self._tokens, self._seconds)
 
-    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, metrics: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002
         """Keep what was measured before training, also for a later attempt."""
         if self._rank == 0 and state.global_step == 0:
-            write_json(self._job.folder / _BEFORE, _figures(metrics))
+            write_json(self._job.folder / _BEFORE, _figures(given["metrics"]))
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Mark the checkpoint as complete."""

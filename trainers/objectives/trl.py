@@ -6,17 +6,20 @@ configured. A method's classes are found by their names, `trl.DPOTrainer` or `tr
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from cluster.config import PluginConfig
 from cluster.errors import ConfigError
 from trainers.config import ConfigValueError, TrainConfig
+from trainers.objectives._trl_arguments import argument_types, fits
 
 FORMATS = ("chat", "labelled", "pairs")
 HEAD = "causal_lm"
@@ -61,8 +64,8 @@ _OURS = {
 # Of TRL's own: other code or models, and another text than the one that was tokenized and checked.
 _WITHHELD = {
     "chat_template_path", "dataset_kwargs", "dataset_text_field", "eos_token", "generate_during_eval",
-    "is_encoder_decoder", "model_init_kwargs", "pad_token", "padding_value", "teacher_model_init_kwargs",
-    "teacher_model_revision", "trust_remote_code",
+    "is_encoder_decoder", "model_init_kwargs", "pad_token", "padding_value", "remove_unused_columns",
+    "teacher_model_init_kwargs", "teacher_model_revision", "train_sampling_strategy", "trust_remote_code",
 }  # fmt: skip
 
 
@@ -91,50 +94,28 @@ class Config(PluginConfig):
                 "A teacher is for distillation, and distillation needs one.",
                 got=f"method: {self.method}, teacher: {self.teacher}", expected=f"both, for {' or '.join(_TAUGHT)}",
             )  # fmt: skip
-        if self.arguments:  # reading TRL's own definitions takes seconds
-            for name, value in self.arguments.items():
-                _require_argument(self.method, name, value)
+        for name, value in self.arguments.items():
+            _require_argument(self.method, name, value)
         return self
 
 
 def _require_argument(method: str, name: str, value: Any) -> None:
-    owner = trl_class(method, "Config")
-    hints = argument_types(method)
-    if name not in hints:
-        if name in _OURS:
-            fix: str | None = f"set {_OURS[name]}"
-        else:
-            fix = _meant(name, hints)
+    types = {name: kind for name, kind in argument_types(method).items() if name not in _OURS and name not in _WITHHELD}
+    if name not in types:
         raise ConfigValueError(
-            f"`{name}` is not an argument of {owner.__name__} that can be set here.", got=f"{name}={value!r}",
-            expected=", ".join(sorted(hints)), fix=fix,
+            f"`{name}` is not an argument of TRL's {method} that can be set here.", got=f"{name}={value!r}",
+            expected=", ".join(sorted(types)), fix=f"set {_OURS[name]}" if name in _OURS else _meant(name, types),
         )  # fmt: skip
-    try:
-        TypeAdapter(hints[name], config=ConfigDict(strict=True)).validate_python(value)
-    except ValidationError:
-        expected = getattr(hints[name], "__name__", None) if isinstance(hints[name], type) else hints[name]
+    if not fits(value, types[name]):
         raise ConfigValueError(
-            f"{owner.__name__} does not take that value.", got=f"{name}={value!r}", expected=f"{name}: {expected}"
-        ) from None
+            f"TRL's {method} does not take that value.", got=f"{name}={value!r}",
+            expected=f"{name}: {ast.unparse(types[name])}",
+        )  # fmt: skip
 
 
-def _meant(name: str, known: Any) -> str | None:
+def _meant(name: str, known: Iterable[str]) -> str | None:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
     return f"did you mean `{near[0]}`?" if near else None
-
-
-def argument_types(method: str) -> dict[str, Any]:
-    """The settable arguments of a method and their types."""
-    from dataclasses import fields
-    from typing import get_type_hints
-
-    from transformers import TrainingArguments
-
-    owner = trl_class(method, "Config")
-    hints = get_type_hints(owner)
-    inherited = {field.name for field in fields(TrainingArguments)}
-    names = {field.name for field in fields(owner)} - inherited - _WITHHELD - set(_OURS)
-    return {name: hints[name] for name in names}
 
 
 def trl_class(method: str, suffix: str) -> type[Any]:
