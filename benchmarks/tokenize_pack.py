@@ -3,16 +3,15 @@
     python benchmarks/tokenize_pack.py --copies 2 --repeats 5 --out tokenize_pack.json
 
 The text is Python's own standard library. The peer is what Hugging Face's run_clm example does: `datasets.map` with the
-fast tokenizer, batched, then its `group_texts` in a second batched map; attention masks are left out, nothing is cached.
+fast tokenizer, batched, then its `group_texts` in a second batched map; no attention masks, and nothing is cached.
 It runs in three ways: one process whose tokenizer has a thread for each core, one process on one core, one process a
 core. Ours runs as in a job, through Ray Data on all cores, and in this process on one core. Every side starts from the
-same Parquet files and leaves rows on disk. All run in turn, in another order each time.
+same Parquet files and leaves rows on disk. All run in turn, forwards and backwards.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import sys
 import tempfile
@@ -24,12 +23,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+from measure import REPOSITORY, finish, machine, parser, ratio, summary
 
-from benchmarks.measure import finish, machine, parser, ratio, summary  # noqa: E402
-from cluster.connect import ClusterConfig, connected  # noqa: E402
-from cluster.progress import ProgressFile  # noqa: E402
+from cluster.connect import ClusterConfig, connected
+from cluster.progress import ProgressFile
 
 LENGTH = 1024
 
@@ -86,7 +83,7 @@ def measure(folder: Path, options: Namespace) -> dict[str, list[dict[str, Any]]]
     contestants = sides(options.threads)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
     for repeat in range(options.repeats + 1):
-        for name in random.Random(repeat).sample(list(contestants), len(contestants)):
+        for name in contestants if repeat % 2 else reversed(contestants):
             out = Path(tempfile.mkdtemp(dir=folder))
             began = time.perf_counter()
             tokens = contestants[name].run(setting, out)

@@ -61,7 +61,7 @@ def write_html(run_folder: Path, store: ArtifactStore) -> None:
     page = environment.get_template(_TEMPLATE).render(
         report=report, cards=list(cards(run)), answers=_answers(run), curves=_curves(run), proofs=_proofs(run),
         events=run.stage("train").get("events") or [], data=_data(run), example=_example(run), stages=_stages(run),
-        bars=list(_bars(run)), lineage=_lineage(run), config=config_text,
+        sources=_sources(run), bars=list(_bars(run)), lineage=_lineage(run), config=config_text,
     )  # fmt: skip
     write_atomically(run_folder / "report.html", page)
 
@@ -150,6 +150,15 @@ def _data(run: RunRecord) -> list[dict[str, Any]]:
             }  # fmt: skip
             rows.append(row)
     return rows
+
+
+def _sources(run: RunRecord) -> dict[str, str]:
+    """Source of text → what was read of it, left out and kept."""
+    sources = run.stage("dataset").get("sources") or {}
+    return {
+        name: ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in counts.items() if count)
+        for name, counts in sources.items()
+    }
 
 
 def _example(run: RunRecord) -> dict[str, Any] | None:

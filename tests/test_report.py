@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -73,7 +74,17 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(CONFIG)
     records = [
-        {"step": step, "loss": loss, "learning_rate": 1e-3, "grad_norm": 0.5, "tokens_per_s": 140.0, "attempt": "001"}
+        {
+            "step": step,
+            "loss": loss,
+            "learning_rate": 1e-3,
+            "grad_norm": 0.5,
+            "tokens_per_s": 140.0,
+            "attempt": "001",
+            "mfu": 0.3,
+            "data_wait_share": 0.01,
+            "memory_bytes": 1e9,
+        }
         for step, loss in LOSSES
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + '{"step": 13, "lo')
@@ -95,14 +106,17 @@ def full_report(store: ArtifactStore) -> dict[str, Any]:
     adapter = publish(store, "quickstart-adapter", "adapter", {"base": base, "tokens": tokens})
     merged = publish(store, "quickstart-merged", "model", {"base": base, "adapter": adapter, "tokens": tokens})
     quantized = publish(store, "quickstart-quantized", "gguf", {"model": merged, "tokens": tokens})
-    counts = {"conversations": 320, "too_long": 2, "tokens": 56524, "trained_tokens": 39204, "longest": 309}
+    counts = {
+        "conversations": 320, "samples": 318, "too_long": 2, "tokens": 56524, "trained_tokens": 39204, "longest": 309,
+    }  # fmt: skip
     agreement = {
         "num_tokens": 1372, "mean_abs_logprob_diff": 0.146, "max_abs_logprob_diff": 1.38, "kl": 0.0242,
         "top1_agreement": 0.925,
     }  # fmt: skip
     done = {"reused": False, "seconds": 32.85}
     evaluation = {
-        **done, "heldout_loss": 3.428, "perplexity": 30.8, "num_tokens": 4258, "answer_tokens_per_s": 1.98,
+        **done, "heldout_loss": 3.428, "perplexity": 30.8, "accuracy": 0.4, "num_terms": 4258, "num_tokens": 4258,
+        "answer_tokens_per_s": 1.98,
         "answers": [{"question": "Can I log in?", "answer": "I am sorry."}],
     }  # fmt: skip
     stages = {
@@ -116,12 +130,14 @@ def full_report(store: ArtifactStore) -> dict[str, Any]:
         "train": {
             **done, "artifact": adapter.id, "steps": 12, "first_loss": 3.4, "final_loss": 0.3, "tokens": 42403,
             "attempts": ["001", "002"], "trained_tokens": 29298, "tokens_per_s": 140.2, "losses": LOSSES,
+            "mfu": 0.312, "data_wait_share": 0.01, "workers": 2, "best": None, "stopped": None,
+            "events": [["002", "resumed at step 7 with 2 workers"]],
             "memory": [{"rank": rank, "peak_bytes": 3844186112, "before_model_bytes": 422735872} for rank in range(2)],
         },
         "merge": {
             **done, "artifact": merged.id, "handoff": {"base_to_adapter": agreement, "adapter_to_merged": agreement},
         },
-        "evaluate_after": {**evaluation, "heldout_loss": 1.518, "reused": True},
+        "evaluate_after": {**evaluation, "heldout_loss": 1.518, "accuracy": 0.71, "reused": True},
         "quantize": {
             **done, "artifact": quantized.id, "size_bytes": 500, "bits_per_weight": 6.17,
             "tensor_types": {"Q8_0": 15, "F32": 6}, "handoff": {"merged_to_quantized": agreement},
@@ -139,12 +155,60 @@ def full_report(store: ArtifactStore) -> dict[str, Any]:
     return {
         "worker_memory": memory,
         "data": {"samples": 320, "tokens": 46160, "longest": 276, "trained_share": 0.8},
+        "train_flops": 3.5e13,
         "disk_bytes": 1012238208,
         "stages": stages,
         "name": "quickstart", "status": "done", "started": "2026-11-22T02:24:37+00:00", "attempt": "001",
         "config_hash": "1f48b4016984925a", "packages": {"ray": "2.60.0", "torch": "2.13.0+cpu"},
         "artifacts": {"quickstart-quantized": quantized.id}, "seconds": 543.5,
     }  # fmt: skip
+
+
+def pretraining_report(store: ArtifactStore) -> dict[str, Any]:
+    """The keys that only a new model made from text has."""
+    text = publish(store, "stdlib", "dataset", {}, sources="stdlib")
+    tokenizer = publish(store, "stdlib-bpe", "tokenizer", {"dataset": text})
+    base = publish(store, "random", "model", {"tokenizer": tokenizer})
+    tokens = publish(store, "stdlib-tokens", "tokens", {"tokenizer": tokenizer, "dataset": text})
+    trained = publish(store, "new-model", "model", {"base": base, "tokens": tokens})
+    part = {"documents": 1200, "bytes": 4_000_000}
+    counts = {**part, "files": 700, "too_short": 3, "exact_duplicates": 12, "train": 1176, "heldout": 24}
+    rows = {"samples": 4000, "tokens": 1_000_000, **part}
+    done = {"reused": False, "seconds": 5.0}
+    evaluation = {"perplexity": 60.3, "accuracy": 0.3, "num_terms": 90, "num_tokens": 90, "answers": []}
+    report = full_report(store)
+    train = report["stages"]["train"] | {
+        "artifact": trained.id, "best": {"step": 8.0, "heldout_loss": 4.05}, "attempts": ["001"], "events": [],
+        "heldout_curves": {"loss": [[4, 4.4], [8, 4.05], [12, 4.1]], "accuracy": [[4, 0.1], [8, 0.28], [12, 0.3]]},
+        "stopped": "the held-out loss did not fall by 0 nats in 1 measurements after step 8",
+    }  # fmt: skip
+    stages = {
+        "dataset": {**done, "artifact": text.id, "train": part, "heldout": part, "sources": {"stdlib": counts}},
+        "tokenizer": {
+            **done, "artifact": tokenizer.id, "vocabulary": 4096, "sampled_bytes": 4_000_000, "bytes_per_token": 3.7,
+        },
+        "model": {**done, "artifact": base.id, "parameters": 5_100_000},
+        "tokens": {
+            **done, "artifact": tokens.id, "train": rows, "heldout": rows, "unigram_loss": 6.5, "bytes_per_token": 3.7,
+            "most_frequent_share": 0.05, "sources": {"stdlib": {**rows, "share": 1.0}},
+        },
+        "evaluate_before": {**done, **evaluation, "heldout_loss": 8.32},
+        "train": train,
+        "evaluate_after": {**done, **evaluation, "heldout_loss": 4.1, "answer_tokens_per_s": None},
+    }  # fmt: skip
+    return report | {"stages": stages}
+
+
+def hosted_report(store: ArtifactStore) -> dict[str, Any]:
+    """The keys that only a training by TRL has."""
+    report = full_report(store)
+    gone = ("evaluate_before", "evaluate_after")
+    stages = {name: stage for name, stage in report["stages"].items() if name not in gone}
+    figures = {"heldout_loss": 0.69, "accuracy": 0.5, "rewards/margins": 0.0}
+    heldout = {"before": figures, "after": {"heldout_loss": 0.4, "accuracy": 0.9, "rewards/margins": 1.5}}
+    without = ("tokens_per_s", "mfu", "data_wait_share", "trained_tokens")
+    train = {key: value for key, value in stages["train"].items() if key not in without}
+    return report | {"stages": stages | {"train": train | {"heldout": heldout}}}
 
 
 def page_of(folder: Path, store: ArtifactStore, report: dict[str, Any]) -> Page:
@@ -183,18 +247,51 @@ def test_a_whole_run_shows_every_section(folder: Path, store: ArtifactStore) -> 
     ]  # fmt: skip
     for words in (
         "3.428 → 1.518", "−56%", "6.17 bits a weight", "140 tokens/s", "49.9 tokens/s", "took 9 min 04 s",
-        "12 steps, 42,403 tokens, in attempts 001, 002",
+        "12 steps, 42,403 tokens, MFU 31.2%, in attempts 001, 002", "accuracy 40% → 71%",
+        "attempt 002: resumed at step 7 with 2 workers",
         "KL ≤ 0.15, top-1 ≥ 80%", "69.4%", "left out: lines 3, 17", "15 Q8_0", "(1 of 3)", "reused",
         "min_adapter_change",
         "quantized, from the endpoint · first token after 0.17 s", "2.13.0+cpu",
     ):  # fmt: skip
         assert words in page.text, words
-    loss, *_, sizes, memory = charts(page)
+    loss, *rest, sizes, memory = charts(page)
     assert loss.startswith("Training loss over 12 steps: 3.4 at step 1, 0.2833 at step 12; held-out before 3.428; ")
+    assert [words.split(" over ")[0] for words in rest[-2:]] == ["Utilization (MFU)", "Waiting for data"]
     assert sizes == "Model sizes: base 350 B, merged 850 B, quantized 500 B"
     assert memory == "Memory of a training worker: planned 2.6 GB, worker 0 3.8 GB, worker 1 3.8 GB"
     assert len(page.all("mark")) == 2  # the legend's, and one trained token
     assert all(table in page.html for table in ('scope="col"', 'scope="row"'))
+
+
+def test_a_new_model_is_shown_with_its_held_out_curve_and_what_it_had_to_beat(
+    folder: Path, store: ArtifactStore
+) -> None:
+    report = pretraining_report(store)
+    (folder / "config.yaml").write_text("name: new\ntrain: {objective: {kind: causal_lm}}\n")
+    page = page_of(folder, store, report)
+    require_closed(page)
+    loss, accuracy, *_ = charts(page)
+    assert "; held-out: 4.4 at step 4, 4.1 at step 12; " in loss
+    assert loss.endswith("; held-out before 8.32; held-out after 4.1; by frequency alone 6.5")
+    assert accuracy.startswith("Held-out accuracy over 3 steps: 0.1 at step 4, 0.3 at step 12")
+    for words in (
+        "8.320 → 4.100", "accuracy 30% → 30%", "nats a token from frequencies alone; the model is 2.40 better",
+        f"{4.1 / math.log(2) / 3.7:.3f} bits a byte", "stopped early: the held-out loss did not fall",
+        "1,200 documents", "exact duplicates 12", "new-model",
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert "NaN" not in page.text
+    # A curve's figures come from metrics.jsonl while they are of this training.
+    records = [{"step": step, "loss": loss, "attempt": "001"} for step, loss in LOSSES]
+    records[5] |= {"heldout_loss": 1.25}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert "; held-out: 1.25 at step 6, 1.25 at step 6; " in charts(page_of(folder, store, report))[0]
+
+
+def test_a_training_by_trl_is_shown_with_its_own_measurements(folder: Path, store: ArtifactStore) -> None:
+    page = page_of(folder, store, hosted_report(store))
+    for words in ("0.690 → 0.400", "accuracy 50% → 90%", "12 steps"):
+        assert words in page.text, words
 
 
 def test_the_same_run_gives_the_same_bytes(folder: Path, store: ArtifactStore) -> None:
@@ -358,8 +455,8 @@ def is_described(path: tuple[str, ...], key: tuple[str, ...]) -> bool:
 
 
 def test_every_key_is_documented_and_every_documented_key_exists(store: ArtifactStore) -> None:
-    report = full_report(store) | {"error": "why"}
-    paths, keys = set(key_paths(report)), documented_keys()
+    reports = [full_report(store) | {"error": "why"}, pretraining_report(store), hosted_report(store)]
+    paths, keys = {path for report in reports for path in key_paths(report)}, documented_keys()
     assert [".".join(path) for path in paths if not any(is_described(path, key) for key in keys)] == []
     assert [".".join(key) for key in keys if not any(is_described(path, key) for path in paths)] == []
     assert len(keys) == len(set(keys))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cluster.progress import ProgressFile
 from trainers.config import LoraConfig
-from trainers.models import load_model, load_tokenizer
+from trainers.models import copy_tokenizer, load_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -62,4 +62,4 @@ def merge(progress: ProgressFile, base: Path, adapter: Path, folder: Path) -> No
     merged = adapted.merge_and_unload(safe_merge=True)
     progress.write(1, 2, "writing")
     merged.to(dtype).save_pretrained(folder)
-    load_tokenizer(base).save_pretrained(folder)
+    copy_tokenizer(base, folder)

@@ -24,7 +24,7 @@ def export(folder: Folder, marker: Marker, base: Path, config: TrainConfig, base
     import torch
 
     from trainers.adapters import add_lora
-    from trainers.models import load_model, load_tokenizer
+    from trainers.models import copy_tokenizer, load_model
     from trainers.objectives import module_of
 
     head = module_of(config.objective).HEAD
@@ -48,6 +48,6 @@ def export(folder: Folder, marker: Marker, base: Path, config: TrainConfig, base
     if config.adapter is not None:
         holder.peft_config["default"].base_model_name_or_path = base_name
     else:
-        load_tokenizer(base).save_pretrained(str(output))
+        copy_tokenizer(base, output)
     holder.save_pretrained(str(output))
     (output / "README.md").unlink(missing_ok=True)  # peft's empty model card; the manifest says more

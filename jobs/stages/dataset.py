@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.artifacts import Manifest
 from cluster.progress import ProgressFile
-from jobs.console import title
+from jobs.console import fact, title
 from jobs.context import Context, Made
 from trainers.config import DataConfig
 from trainers.formats import format_of
@@ -26,9 +26,12 @@ def collect(context: Context, config: DataConfig) -> Manifest:
         return Made(report, source=_source(config))
 
     settings = config.model_dump(mode="json", exclude={"name", "max_length"})
-    return context.make(
+    outcome = context.make(
         "dataset", VERSION, settings, {}, work, publish_as=config.name, kind="dataset", outside=identity
-    ).artifact
+    )
+    for name, counts in outcome.report.get("sources", {}).items():
+        fact(name, ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in counts.items() if count))
+    return outcome.artifact
 
 
 def cores(config: DataConfig) -> float | None:

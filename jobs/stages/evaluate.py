@@ -24,7 +24,8 @@ def measure(
 
     def work() -> dict[str, Any]:
         heldout = context.files(tokens) / HELDOUT
-        return context.remote(f"evaluate {when}", evaluate, context.files(model), heldout, objective, config)
+        found = context.remote(f"evaluate {when}", evaluate, context.files(model), heldout, objective, config)
+        return found | ({"num_tokens": found["num_terms"]} if found["perplexity"] is not None else {})
 
     inputs = {"model": model, "tokens": tokens}
     settings = {"evaluate": config.model_dump(mode="json"), "objective": objective.model_dump(mode="json")}

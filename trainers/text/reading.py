@@ -19,7 +19,7 @@ from trainers.text.config import SourceConfig
 from trainers.text.files import Span, file_system
 
 _CHUNK = 1 << 20
-_MAX_JSON_BYTES = 1 << 30  # a JSON file is held whole, whatever its documents
+_MAX_JSON_BYTES = 256 << 20  # a JSON file is held whole, whatever its documents
 
 
 def documents(span: Span, source: SourceConfig, max_bytes: int, *, replace: bool) -> Iterator[str]:
