@@ -176,6 +176,8 @@ class Context:
             cpus = min(self.capacity.largest_node_cpus, max(1.0, cluster.max_workers * cluster.cpus_per_worker))
             gpus = min(1, cluster.gpus_per_worker)
         progress = self.progress(label.replace(" ", "-"))
-        task = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
+        # Ray's own types know no variadic arguments.
+        task: Any = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         with bar(label, progress):
-            return result_of(task.remote(progress, *arguments))
+            result: R = result_of(task.remote(progress, *arguments))
+            return result

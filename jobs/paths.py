@@ -57,5 +57,5 @@ def _source(pattern: str, place: Callable[[Path], str]) -> str:
     if "://" in pattern or pattern == STDLIB:
         return pattern
     parts = Path(pattern).parts
-    fixed = list(itertools.takewhile(lambda part: not set("*?[") & set(part), parts))
+    fixed = list(itertools.takewhile(lambda part: "*" not in part, parts))
     return str(Path(place(Path(*fixed)), *parts[len(fixed) :]))

@@ -133,7 +133,7 @@ def _proofs(run: RunRecord) -> list[dict[str, Any]]:
 
 def _data(run: RunRecord) -> list[dict[str, Any]]:
     rows = []
-    blank = {"share": None, "longest": None, "left_out": None, "lines": [], "documents": None}
+    blank: dict[str, Any] = {"share": None, "longest": None, "left_out": None, "lines": [], "documents": None}
     if planned := run.report.get("data"):
         estimate = {"sequences": planned["samples"], "tokens": planned["tokens"], "longest": planned["longest"]}
         row = {"part": "train, as the plan estimated", "share": planned["trained_share"]}

@@ -16,11 +16,11 @@ def batch_words(config: TrainConfig, cluster: ClusterConfig, tokens: float, samp
         samples: sequences of the data; None when they are not known.
     """
     sequences, steps = config.batch.sequences, config.steps
-    per_step, seen = tokens * sequences, f"{tokens * sequences * steps / 1e6:.3g}M tokens"
+    per_step, seen = tokens * sequences, _large(tokens * sequences * steps)
     epochs = "" if samples is None else f", {sequences * steps / samples:.2g} epochs"
     return (
         f"{_count(sequences, 'sequence')} a step, shared by {_sharing(config, cluster)} "
-        f"= {per_step:,.0f} tokens a step, {_count(steps, 'step')} = {seen}{epochs}"
+        f"= {per_step:,.0f} tokens a step, {_count(steps, 'step')} = {seen} tokens{epochs}"
     )
 
 
@@ -58,6 +58,10 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _large(number: float) -> str:
+    return f"{number / 1e9:.3g}B" if number >= 1e9 else f"{number / 1e6:.3g}M"
 
 
 def _count(number: int, noun: str) -> str:

@@ -75,7 +75,9 @@ def test_a_resume_is_the_uninterrupted_run_to_the_bit(tmp_path: Path, model: Pat
         settings = config(stage, "bfloat16", steps=6)
         if stage == 2:
             settings = settings.model_copy(update={"adapter": LoraConfig(rank=4, dropout=0.2)})
-        pairs.append([training_job(tmp_path / f"{name}{stage}", settings, model, tokens) for name in ("whole", "parts")])
+        pairs.append(
+            [training_job(tmp_path / f"{name}{stage}", settings, model, tokens) for name in ("whole", "parts")]
+        )
     jobs = [job for whole, parts in pairs for job in (whole, cut(parts, 3, parts.config.deepspeed.stage), parts)]
     run_workers(2, tmp_path / "r", train_all, jobs)
     for whole, parts in pairs:
@@ -159,7 +161,7 @@ def train_without_cleaning(rank: int, count: int, jobs: list[Job]) -> None:
     """As `train_all`, but the unmarked folder that the test has prepared is not removed at the start."""
     import trainers.saver
 
-    trainers.saver.remove_unfinished = lambda folder: None
+    trainers.saver.remove_unfinished = lambda _: None
     train_all(rank, count, jobs)
 
 

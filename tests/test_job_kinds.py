@@ -26,6 +26,7 @@ from jobs.export import export
 from jobs.paths import with_absolute_paths
 from jobs.plan import make_plan, read_data, show_plan, stages
 from jobs.run import run_stages
+from jobs.stages.model import with_head
 from jobs.stages.train import identity, summary, training_name
 from jobs.submit import package
 from jobs.words import batch_words, duration
@@ -378,20 +379,44 @@ def test_a_new_model_is_made_from_text_and_learns(kind: str, ray_cluster: Capaci
     assert all(stage["reused"] for stage in again.values())
 
 
-def test_a_reward_model_gets_its_head_once(ray_cluster: Capacity, tiny_model: Path, tmp_path: Path) -> None:
+def write_pairs(folder: Path, count: int = 16) -> list[str]:
+    """Preferences; gives the overrides that name them."""
     for part, seed in (("train", 0), ("heldout", 1)):
         lines = []
-        for number, item in enumerate(conversations(16, seed)):
+        for number, item in enumerate(conversations(count, seed)):
             prompt, answer = (turn["content"] for turn in item["messages"])  # type: ignore[attr-defined]
             lines.append(json.dumps({"prompt": prompt, "chosen": answer, "rejected": f"no {number} {seed}"}))
-        Path(f"{part}.jsonl").write_text("\n".join(lines))
+        (folder / f"{part}.jsonl").write_text("\n".join(lines))
+    return ["data.kind=pairs", "data.train=train.jsonl", "data.heldout=heldout.jsonl"]
+
+
+def test_a_reward_model_gets_its_head_once(ray_cluster: Capacity, tiny_model: Path, tmp_path: Path) -> None:
     job = load(
-        JOB, "model.package=null", f"model.path={tiny_model}", "data.kind=pairs", "data.train=train.jsonl",
-        "data.heldout=heldout.jsonl", "train.objective=reward", "train.dtype=float32", "train.steps=12",
-        "train.trackers=[]", "evaluate={}", f"storage.root={tmp_path}/store",
+        JOB, "model.package=null", f"model.path={tiny_model}", *write_pairs(tmp_path), "train.objective=reward",
+        "train.dtype=float32", "train.steps=12", "train.trackers=[]", "evaluate={}", f"storage.root={tmp_path}/store",
     )  # fmt: skip
-    found = run_job(job, ray_cluster).report["stages"]
+    context = run_job(job, ray_cluster)
+    found = context.report["stages"]
     assert list(found) == ["model", "dataset", "tokens", "head", "evaluate_before", "train", "evaluate_after"]
     assert found["evaluate_before"]["perplexity"] is None
     assert found["evaluate_after"]["accuracy"] == 1.0
     assert found["evaluate_after"]["heldout_loss"] < found["evaluate_before"]["heldout_loss"]
+    assert job.train is not None
+    tuned = context.store.get("small-model")
+    assert with_head(context, tuned, job.train) == tuned, "a model that has the head keeps it"
+
+
+def test_a_training_by_trl_brings_its_own_measurements(ray_cluster: Capacity, tiny_model: Path, tmp_path: Path) -> None:
+    job = load(
+        JOB, "model.package=null", f"model.path={tiny_model}", *write_pairs(tmp_path), "train.trackers=[]",
+        "train.objective={kind: trl, method: dpo}", "train.dtype=float32", "train.steps=4",
+        f"storage.root={tmp_path}/store",
+    )  # fmt: skip
+    context = run_job(job, ray_cluster)
+    found = context.report["stages"]
+    assert list(found) == ["model", "dataset", "tokens", "train"]
+    heldout = found["train"]["heldout"]
+    assert heldout["before"]["heldout_loss"] == pytest.approx(math.log(2), abs=1e-3), "the policy is the reference"
+    assert heldout["after"]["heldout_loss"] < heldout["before"]["heldout_loss"]
+    assert [step for step, _ in found["train"]["losses"]] == [1, 2, 3, 4]
+    assert context.store.get("small-model").parents["base"] == found["model"]["artifact"]

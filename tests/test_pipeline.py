@@ -120,7 +120,7 @@ def test_an_interrupted_and_then_killed_driver_resumes_as_if_nothing_had_happene
     assert report_of(folder, "stopped")["status"] == "interrupted"
     assert _stop_in_training(folder, stopped, run, signal.SIGKILL) == -signal.SIGKILL
     assert "stopped-model" not in ArtifactStore(folder / "store").names()
-    elsewhere = ["cluster.workers=1", "train.deepspeed.stage=0", "train.batch.micro=4"]  # the same training all the same
+    elsewhere = ["cluster.workers=1", "train.deepspeed.stage=0", "train.batch.micro=4"]  # the same training
     for command in ([*stopped, *elsewhere], [*arguments, "name=whole", "--fresh"]):
         result = raysmith(folder, *command)
         assert result.returncode == 0, result.stdout + result.stderr
@@ -134,6 +134,9 @@ def test_an_interrupted_and_then_killed_driver_resumes_as_if_nothing_had_happene
     assert [one["loss"] for one in metrics] == pytest.approx([one["loss"] for one in whole], rel=1e-4)
     report = report_of(folder, "stopped")
     assert report["status"] == "done"
+    trained = report["stages"]["train"]
+    assert trained["workers"] == 1
+    assert [event[:16] for _, event in trained["events"]] == ["resumed at step ", "resumed at step "]
     losses = [report["stages"][f"evaluate_{when}"]["heldout_loss"] for when in ("before", "after")]
     assert losses[1] < losses[0]
 

@@ -14,8 +14,8 @@ from cluster.progress import ProgressFile
 from trainers.adapters import add_lora, merge
 from trainers.config import HandoffConfig, LoraConfig
 from trainers.data.chat import Rendered
-from trainers.data.tokens import write_tokens
-from trainers.models import load_model
+from trainers.formats.chat import write_conversations
+from trainers.models import load_model, load_tokenizer
 from trainers.proof import prove_merge
 
 
@@ -32,12 +32,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[st
     adapted.save_pretrained(str(folder / "adapter"))
     merge(ProgressFile(folder / "progress"), tiny_model, folder / "adapter", folder / "merged")
     ids = torch.randint(3, 512, (8, 40), generator=torch.Generator().manual_seed(2)).tolist()
-    write_tokens(folder / "heldout.arrow", [Rendered(row, [1] * 40) for row in ids])
+    tokenizer = load_tokenizer(tiny_model)
+    write_conversations(folder / "heldout", [Rendered(row, [1] * 40) for row in ids], tokenizer, "any")
     return {
         "base": tiny_model,
         "adapter": folder / "adapter",
         "merged": folder / "merged",
-        "heldout": folder / "heldout.arrow",
+        "heldout": folder / "heldout",
     }
 
 

@@ -47,7 +47,7 @@ def test_a_hundred_kills_change_nothing(tmp_path: Path) -> None:
     records, expected = read_metrics(job.metrics_file), read_metrics(whole.metrics_file)
     events = [json.loads(line)["event"] for line in job.metrics_file.with_name("events.jsonl").read_text().splitlines()]
     resumed = sum("resumed at step" in event for event in events)
-    print(f"{KILLS} kills, {resumed} resumes from a checkpoint, {STEPS} steps")
+    print(f"{KILLS} kills, {resumed} resumes from a checkpoint, {STEPS} steps")  # noqa: T201
     assert resumed > KILLS / 2
     assert [record["step"] for record in records] == list(range(1, STEPS + 1))
     assert [record["samples"] for record in records] == [record["samples"] for record in expected]

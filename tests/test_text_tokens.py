@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ NASTY = [
     "", " ", "it's IT'S don’t", "12345 x1y22z333", "a  b\t\tc \n\n d\r\ne   ", "é e\u0301 ﬁ 漢字 😀👩‍👩‍👧 ١٢٣ ½ ⅷ",
     "<|endoftext|> <|im_start|>user", "x" * 5000, "\n" * 3000, " " * 400_000, "ab " * 4000,
     "\u200b\ufeff\x00\x7f\u0085\u2028",
-    "https://a.b/c?d=e&f=g#h", "    def f(self):\n        return self._x[1:]  # …\n", "3 .5 - 7% $8 9, 10",
+    "https://a.b/c?d=e&f=g#h", "    def f(self):\n        return self._x[1:]  # …\n", "3 .5 - 7% $8    9,\n    10",
 ]  # fmt: skip
 GPT4 = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 
@@ -77,7 +78,24 @@ def test_the_fast_encoder_gives_the_ids_of_the_tokenizer(splitter: str) -> None:
     texts = [*NASTY, *(path.read_text() for path in sorted(Path(__file__).parent.glob("test_t*.py")))]
     expected = [tokenizer.encode(one, add_special_tokens=False).ids for one in texts]
     assert [one.tolist() for one in fast.encode(texts)] == expected
+    if fast.fast is not None:
+        normal = [unicodedata.normalize("NFC", one) for one in texts] if splitter == "split" else texts
+        unchecked = [fast._encode_fast(fast.fast, one).tolist() for one in normal]
+        assert (unchecked == expected) == (splitter != "split, with gaps")  # what the pattern leaves out is lost
     assert 0 not in np.concatenate(fast.encode(texts))  # a special token in a text is text
+
+
+def test_a_byte_without_a_token_is_lost_as_the_tokenizer_loses_it() -> None:
+    description = json.loads(bpe("gpt2").to_str())
+    del description["model"]["vocab"]["ó"]  # the first byte of U+F0000, a character for private use
+    from tokenizers import Tokenizer
+
+    texts = ["a " * 5000 + "\U000f0000 b", "plain"]  # beyond what both libraries encode
+    expected = [one.ids for one in Tokenizer.from_str(json.dumps(description)).encode_batch(texts)]
+    encoder = Encoder(json.dumps(description))
+    assert encoder.fast is not None
+    assert [one.tolist() for one in encoder.encode(texts)] == expected
+    assert [one.tolist() for one in encoder.encode(texts[1:])] == expected[1:]
 
 
 def test_a_vocabulary_that_tiktoken_would_merge_otherwise_is_left_to_tokenizers() -> None:

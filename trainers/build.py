@@ -84,7 +84,7 @@ def build(job: Job, workers: int) -> Built:
 def _partitioned_loading(job: Job, workers: int) -> Any:
     if job.config.deepspeed.stage != 3:
         return None
-    from transformers.integrations import HfDeepSpeedConfig
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
     return HfDeepSpeedConfig(settings(job.config, workers, num_trained=500_000_000))
 

@@ -245,7 +245,7 @@ def write_pieces(folder: Folder, step: int, rank: int, pieces: list[Piece]) -> N
     def content() -> Iterator[bytes | memoryview]:
         yield struct.pack("<Q", len(text)) + text
         for _, tensor in tensors:
-            yield memoryview(tensor.contiguous().numpy()).cast("B")
+            yield tensor.contiguous().numpy().data.cast("B")
 
     name = f"rank-{rank:05d}"
     size, digest = folder.write((step_name(step), f"{name}.safetensors"), content())

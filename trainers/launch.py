@@ -38,7 +38,7 @@ def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
         _worker_of(job.config.objective),
         train_loop_config={"job": job},
         scaling_config=ScalingConfig(
-            num_workers=cluster.worker_range,
+            num_workers=cluster.worker_range,  # type: ignore[arg-type]  # its base class' annotation is Ray Train v1's
             use_gpu=use_gpu,
             resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker},
         ),

@@ -102,11 +102,13 @@ def head_cross_entropy(
         return cross_entropy(head(hidden).float(), targets, reduction="sum")
     # Called through the module, so that ZeRO-3's hooks gather a partitioned weight.
     forward = head.forward
-    head.forward = lambda states: _ChunkedCrossEntropy.apply(states, head.weight, head.bias, targets, chunk)  # type: ignore[method-assign]
+    chunked: Any = _ChunkedCrossEntropy.apply
+    replaced: Any = head
+    replaced.forward = lambda states: chunked(states, head.weight, head.bias, targets, chunk)
     try:
         total: torch.Tensor = head(hidden)
     finally:
-        head.forward = forward  # type: ignore[method-assign]
+        replaced.forward = forward
     return total
 
 

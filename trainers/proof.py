@@ -7,15 +7,15 @@ from pathlib import Path
 from cluster.handoff import Agreement, Bar, compare, require_different, require_same
 from cluster.progress import ProgressFile
 from trainers.config import HandoffConfig
-from trainers.data.tokens import TokenFile
+from trainers.data.store import TokenData
 
 TOP_K = 128
 
 
 def scored_sequences(heldout: Path, count: int) -> list[list[int]]:
-    """Token ids of the first `count` held-out conversations."""
-    tokens = TokenFile(heldout)
-    return [tokens[index].input_ids for index in range(min(count, len(tokens)))]
+    """Token ids of the first `count` held-out examples."""
+    data = TokenData(heldout)
+    return [data[index]["input_ids"].tolist() for index in range(min(count, len(data)))]
 
 
 def prove_merge(

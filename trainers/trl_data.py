@@ -33,10 +33,10 @@ def dataset(job: Job, part: str, method: str) -> Dataset:
     data.require_tokenizer(job.base)
     columns = data.stores[0].manifest.columns
     kind = next((kind for column, kind in _COLUMNS.items() if column in columns), "unknown")
-    if kind not in METHODS[method]:
+    if kind != METHODS[method]:
         raise ConfigError(
             "The method does not train on that kind of data.", field="data.kind", got=f"{kind}, for {method}",
-            expected=" or ".join(METHODS[method]),
+            expected=METHODS[method],
         )  # fmt: skip
     path = job.dataset / f"{part}.jsonl"
     records = dict(read_records(path, "an example"))

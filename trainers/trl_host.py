@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _HELDOUT_FILE = "heldout.json"
 _LENGTHS = ("attention_mask", "chosen_attention_mask", "rejected_attention_mask")
+_BUCKET = 500_000_000  # DeepSpeed's own
 _ADDED_TOKENS = 2  # ORPO and CPO put the begin and end tokens around what the template renders
 
 
@@ -207,13 +208,12 @@ def _configure_accelerate() -> None:
 
 def _deepspeed(config: TrainConfig, workers: int) -> dict[str, Any]:
     sharding = config.deepspeed.model_copy(update={"stage": _stage(config)})
-    made = settings(config.model_copy(update={"deepspeed": sharding}), workers, num_trained=1)
+    made = settings(config.model_copy(update={"deepspeed": sharding}), workers, _BUCKET)
     # transformers fills in what it also knows, and sizes the buckets by the model's width.
     made |= dict.fromkeys(
         ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"), "auto"
     )
     made["zero_optimization"] |= dict.fromkeys(("reduce_bucket_size", "stage3_prefetch_bucket_size"), "auto")
-    del made["zero_optimization"]["allgather_bucket_size"]
     return made
 
 

@@ -90,7 +90,13 @@ def _convert(progress: ProgressFile, source: ModelSource, folder: Path, dtype: T
 
 
 def _make(
-    progress: ProgressFile, architecture: PluginConfig, tokenizer: Path, folder: Path, dtype: str, seed: int, head: str
+    progress: ProgressFile,
+    architecture: PluginConfig,
+    tokenizer: Path,
+    folder: Path,
+    dtype: TrainDtype,
+    seed: int,
+    head: str,
 ) -> dict[str, Any]:
     from trainers.architectures import make_model
 

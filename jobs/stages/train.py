@@ -23,7 +23,7 @@ VERSION = 2
 _HELDOUT_FILE = "heldout.json"
 # What may be changed between a kill and the resume, and between two runs that are the same training: where and how it
 # is computed, watched and saved, not what is computed.
-_FREE = {
+_FREE: dict[str, bool | set[str]] = {
     "checkpoint": True, "trackers": True, "deepspeed": True, "compile": True, "activation_checkpointing": True,
     "divergence": True, "batch": {"micro"}, "evaluation": {"batch"},
 }  # fmt: skip
@@ -92,7 +92,7 @@ def _job(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig
 def _work(context: Context, job: Job) -> Made:
     with bar("train", job.progress):
         result = launch(job, context.job.cluster)
-    report = summary(context.run.read_metrics()) | result
+    report = summary(context.run.read_metrics()) | {key: value for key, value in result.items() if value is not None}
     events = read_metrics(job.metrics_file.with_name("events.jsonl"))
     report["events"] = [[one["attempt"], one["event"]] for one in events if one["training"] == job.name]
     if (heldout := read_json(job.metrics_file.with_name(_HELDOUT_FILE))) and context.job.trains_itself:

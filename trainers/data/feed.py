@@ -80,7 +80,7 @@ class Feed:
         config, data = self._config, self._data
         draw = global_batch(config.seed, step, config.batch.sequences, data.counts, data.weights)
         groups = micro_batches(
-            np.arange(config.batch.sequences), data.lengths[draw.indices], self._rank, self._workers,
+            np.arange(config.batch.sequences), data.lengths[draw.indices].astype(np.int64), self._rank, self._workers,
             config.accumulation(self._workers),
         )  # fmt: skip
         batches = []

@@ -224,7 +224,9 @@ class _Shard:
     def __init__(self, path: Path, record: ShardRecord, schema: pa.Schema) -> None:
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except (OSError, pa.ArrowException) as error:
+            table.validate()  # buffers that are too short, say; the values themselves are not read
+            names = table.schema.names
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(
                 "A token shard cannot be read.", field=str(path), got=str(error).splitlines()[0],
                 fix="run `raysmith verify`; remove the artifact's folder to have it made again",
@@ -232,13 +234,14 @@ class _Shard:
         if table.schema != schema or table.num_rows != record.examples:
             raise DataError(
                 "A token shard does not hold what the manifest says.", field=str(path),
-                got=f"{table.num_rows} examples, columns {table.schema.names}",
+                got=f"{table.num_rows} examples, columns {names}",
                 expected=f"{record.examples} examples, columns {schema.names}",
             )  # fmt: skip
         columns = {name: table[name].combine_chunks() for name in schema.names}
-        self.lengths: NDArray[np.int32] = columns.pop(_LENGTH).to_numpy()
-        self._offsets = {name: column.offsets.to_numpy() for name, column in columns.items()}
-        self._values = {name: column.values.to_numpy() for name, column in columns.items()}
+        # Not to_numpy, which imports pandas.
+        self.lengths: NDArray[np.int32] = np.from_dlpack(columns.pop(_LENGTH))
+        self._offsets = {name: np.from_dlpack(column.offsets) for name, column in columns.items()}
+        self._values = {name: np.from_dlpack(column.values) for name, column in columns.items()}
         for name, offsets in self._offsets.items():
             # A row that points outside the file would end the process.
             if offsets[0] < 0 or offsets[-1] > len(self._values[name]) or np.any(np.diff(offsets) < 0):

@@ -24,15 +24,10 @@ from trainers.objectives._trl_arguments import argument_types, fits
 FORMATS = ("chat", "labelled", "pairs")
 HEAD = "causal_lm"
 
-METHODS: dict[str, tuple[str, ...]] = {
-    "dpo": ("pairs",),
-    "orpo": ("pairs",),
-    "cpo": ("pairs",),
-    "kto": ("labelled", "pairs"),
-    "distillation": ("chat",),
-    "gkd": ("chat",),
-}
-"""Method → the formats of data that it trains on."""
+METHODS = {
+    "dpo": "pairs", "orpo": "pairs", "cpo": "pairs", "kto": "labelled", "distillation": "chat", "gkd": "chat",
+}  # fmt: skip
+"""Method → the kind of data that it trains on."""
 _TAUGHT = ("distillation", "gkd")
 
 # TRL's arguments that a key of ours sets already.

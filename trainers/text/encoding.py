@@ -94,6 +94,7 @@ class Encoder:
             tokens = {rank: len(token) for token, rank in self.fast._mergeable_ranks.items()}
             self._sizes = np.zeros(max(tokens) + 1, dtype=np.int64)
             self._sizes[list(tokens)] = list(tokens.values())
+            self._sizes[_first_free(description) :] = 0  # bytes without a token
 
     def encode(self, texts: list[str]) -> list[Ids]:
         """The ids of each text."""
@@ -144,19 +145,26 @@ def _tiktoken(description: dict[str, Any]) -> tiktoken.Encoding | None:
 
     vocabulary = {token: id_ for token, id_ in model["vocab"].items() if token not in {one["content"] for one in added}}
     of_char = {char: byte for byte, char in _bytes_to_chars().items()}
-    if not vocabulary.keys() >= of_char.keys() or not of_char.keys() >= set("".join(vocabulary)):
+    if not of_char.keys() >= set("".join(vocabulary)):
         return None  # not a byte-level vocabulary
     merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     products = [vocabulary.get("".join(merge), -1) for merge in merges]
     if any(before > after for before, after in pairwise(products)) or -1 in products:
         return None  # tiktoken merges in the order of the ids
     ranks = {bytes(of_char[char] for char in token): id_ for token, id_ in vocabulary.items()}
+    missing = [bytes([byte]) for byte in range(256) if bytes([byte]) not in ranks]
+    ranks |= {byte: id_ for id_, byte in enumerate(missing, start=_first_free(description))}
     # It searches for special tokens even where all are text; without any, its search stops at every character.
     special = {token["content"]: token["id"] for token in added} or {"\0": max(ranks.values()) + 1}
     try:
         return tiktoken.Encoding("text", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
     except ValueError:  # a pattern in another dialect
         return None
+
+
+def _first_free(description: dict[str, Any]) -> int:
+    """The ids of the vocabulary end before this one."""
+    return 1 + max([*description["model"]["vocab"].values(), *(token["id"] for token in description["added_tokens"])])
 
 
 def _pattern(splitter: dict[str, Any] | None) -> str | None:
