@@ -92,10 +92,28 @@ class FromFolder:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        options = [self.config_class(name).model_json_schema() for name in self.names()]
+        options = [_inlined(self.config_class(name).model_json_schema()) for name in self.names()]
         for option in options:  # a plug-in writes `kind: Literal[…]` anew, mostly without the text
             option["properties"]["kind"].setdefault("description", PluginConfig.model_fields["kind"].description)
         return {"anyOf": [{"type": "string", "enum": self.names()}, *options]}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its definitions put where they are named: a part of a larger schema has no `$defs` of its own."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            rest = {key: value for key, value in node.items() if key != "$ref"}
+            return {**resolve(definitions[node["$ref"].rsplit("/", 1)[-1]]), **resolve(rest)}
+        return {key: resolve(value) for key, value in node.items()}
+
+    found: dict[str, Any] = resolve(schema)
+    return found
 
 
 def digest(value: object) -> str:

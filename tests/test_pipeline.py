@@ -131,7 +131,8 @@ def test_an_interrupted_and_then_killed_driver_resumes_as_if_nothing_had_happene
     assert sorted(set(attempts)) == ["001", "002", "003"], "each attempt went on from the one before"
     assert attempts == sorted(attempts)
     assert [one["samples"] for one in metrics] == [one["samples"] for one in whole]
-    assert [one["loss"] for one in metrics] == pytest.approx([one["loss"] for one in whole], rel=1e-4)
+    # One worker adds up in another order than two, and training makes that grow.
+    assert [one["loss"] for one in metrics] == pytest.approx([one["loss"] for one in whole], rel=2e-3)
     report = report_of(folder, "stopped")
     assert report["status"] == "done"
     trained = report["stages"]["train"]

@@ -60,8 +60,8 @@ class TokenizerConfig(Config):
     vocabulary: PositiveInt = Field(default=8192, ge=262)
     """Tokens in all: 256 bytes, the special tokens, and merged ones."""
     digits: Literal[1, 2, 3] = 1
-    """Digits that a token may have at most. 3 as in GPT-4 groups them from the left, which makes arithmetic harder (Singh
-    & Strouse 2024, arXiv 2402.14903); 1 also spends nothing of a small vocabulary on numbers."""
+    """Digits that a token may have at most. 3, as in GPT-4, groups them from the left, which makes arithmetic harder
+    (Singh & Strouse 2024, arXiv 2402.14903); 1 also spends nothing of a small vocabulary on numbers."""
     sample_bytes: PositiveInt = 200_000_000
     """Train on a random sample of the documents of about so many bytes; all of them, if they have fewer."""
     seed: int = Field(default=0, ge=0)

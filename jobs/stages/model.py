@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from trainers.models import HEADS, ModelSource, convert, locate
 from trainers.objectives import module_of
 
 VERSION = 3
-_TOKENIZER_FILES = {".json", ".jinja", ".txt", ".model"}
 
 
 def obtain(context: Context) -> Manifest:
@@ -107,13 +105,11 @@ def _make(
 def _add_head(progress: ProgressFile, config: TrainConfig, base: Path, folder: Path) -> None:
     import torch
 
-    from trainers.models import load_model, load_tokenizer
+    from trainers.models import copy_tokenizer, load_model, load_tokenizer
 
     progress.write(0, 1)
     objective = module_of(config.objective)
     model = load_model(base, getattr(torch, config.dtype), objective.HEAD)
     objective.initialise_head(model, config.seed, load_tokenizer(base).pad_token_id)
     model.save_pretrained(folder)
-    for file in base.iterdir():  # byte for byte: data and model are matched by the tokenizer's hash
-        if file.suffix in _TOKENIZER_FILES and not (folder / file.name).exists():
-            shutil.copy(file, folder)
+    copy_tokenizer(base, folder)

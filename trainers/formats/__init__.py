@@ -1,7 +1,8 @@
 """Formats of data, one file each: `Config` (its YAML keys) and the functions of `Format`.
 
 A file name in this folder is a value of `data.kind`; a new format is a new file, and nothing else. Which objectives
-train on a format is said by the objective (`FORMATS` in its file).
+train on a format is said by the objective (`FORMATS` in its file). A module with `CPUS = 0` starts Ray tasks of its own
+in its functions, which then hold no core while they wait for them.
 
 Data takes two steps. `collect` makes the data set: the text or the conversations as they are, checked and cleaned,
 without a tokenizer. `tokenize` makes token stores of it (`trainers/data/store.py`), `train` and `heldout`.

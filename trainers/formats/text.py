@@ -20,6 +20,8 @@ from trainers.text.config import NOTHING, CleanConfig, NearConfig, SourceConfig
 _BYTES_PER_TOKEN = 3.5
 _COMPRESSION = 3.5  # what gzip, zstd and Parquet make of text
 
+CPUS = 0  # it starts Ray tasks of its own, which need the cores
+
 
 class Config(DataConfig):
     """Keys of `data: {kind: text}`."""

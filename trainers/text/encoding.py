@@ -120,13 +120,11 @@ class Encoder:
 
     def _encode(self, texts: list[str]) -> list[Ids]:
         ids: list[Ids] = []
-        batch: list[str] = []
-        for index, text in enumerate(texts, start=1):
-            batch.append(text)
-            if index == len(texts) or sum(map(len, batch)) > _BATCH_CHARS:
-                encodings = self._backend.encode_batch_fast(batch, add_special_tokens=False)
-                ids.extend(np.array(encoding.ids, dtype=np.uint32) for encoding in encodings)
-                batch = []
+        ends = np.cumsum([len(text) for text in texts])
+        for start in range(0, int(ends[-1]) + 1 if texts else 0, _BATCH_CHARS):
+            first, last = np.searchsorted(ends, (start, start + _BATCH_CHARS))
+            encodings = self._backend.encode_batch_fast(texts[first:last], add_special_tokens=False)
+            ids.extend(np.array(encoding.ids, dtype=np.uint32) for encoding in encodings)
         return ids
 
 
@@ -164,7 +162,8 @@ def _tiktoken(description: dict[str, Any]) -> tiktoken.Encoding | None:
 
 def _first_free(description: dict[str, Any]) -> int:
     """The ids of the vocabulary end before this one."""
-    return 1 + max([*description["model"]["vocab"].values(), *(token["id"] for token in description["added_tokens"])])
+    ids: list[int] = [*description["model"]["vocab"].values(), *(one["id"] for one in description["added_tokens"])]
+    return 1 + max(ids)
 
 
 def _pattern(splitter: dict[str, Any] | None) -> str | None:

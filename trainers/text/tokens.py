@@ -183,7 +183,7 @@ def _report(config: Config, results: list[tuple[Work, Made]], frequencies: dict[
         HELDOUT: heldout,
         "sources": {one.name: counts(TRAIN, one.name) | {"share": one.weight / weight} for one in config.sources},
         **_frequency_baseline(frequencies[TRAIN], frequencies[HELDOUT]),
-        "bytes_per_token": heldout["bytes"] / heldout["tokens"],
+        "bytes_per_token": heldout["bytes"] / max(1, heldout["tokens"]),
     }
 
 
