@@ -6,18 +6,19 @@ import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.config import Config
 from cluster.storage import StorageConfig
-from jobs.config import JobConfig
 from trainers.config import DeepSpeedConfig
 from trainers.text.config import STDLIB, SourceConfig
 
+C = TypeVar("C", bound=Config)
 
-def with_absolute_paths(job: JobConfig) -> JobConfig:
-    """The job whose files mean the same in every process: workers do not run in the driver's working directory."""
-    return JobConfig.model_validate(replace_paths(job, lambda _, path: str(absolute(path))))
+
+def with_absolute_paths(config: C) -> C:
+    """A configuration that means the same in every process: workers need not run in the driver's working directory."""
+    return type(config).model_validate(replace_paths(config, lambda _, path: str(absolute(path))))
 
 
 def replace_paths(config: Config, place: Callable[[str, Path], str]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from cluster.rundir import RunDirectory
 from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.paths import with_absolute_paths
 from jobs.plan import make_plan, require_free_port, require_room, stages
 from jobs.stages import dataset, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded, wait_for_interrupt
@@ -29,7 +28,6 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
     Raises:
         RaysmithError: with the field, what was got, what was expected and the fix.
     """
-    job = with_absolute_paths(job)
     plan = make_plan(job)
     require_room(job, plan)
     require_free_port(job)

@@ -23,7 +23,6 @@ from cluster.storage import write_json
 from jobs.config import JobConfig
 from jobs.context import Context
 from jobs.export import export
-from jobs.paths import with_absolute_paths
 from jobs.plan import make_plan, read_data, show_plan, stages
 from jobs.run import run_stages
 from jobs.stages.model import with_head
@@ -343,7 +342,7 @@ def test_what_cannot_be_exported_is_named(cut_off: tuple[Path, TrainConfig], tmp
 
 def run_job(job: JobConfig, capacity: Capacity) -> Context:
     """All stages of a job on a cluster that is up already."""
-    job, root = with_absolute_paths(job), job.storage.path()
+    root = job.storage.path()
     directory = RunDirectory(root, job.name)
     with directory.attempt(job.resolved()) as attempt:
         context = Context(job, root, directory, attempt, capacity=capacity, report=make_plan(job).report())

@@ -162,7 +162,13 @@ def test_a_submitted_job_runs_on_the_cluster_and_is_followed(head: Head, job_fil
 
 
 def test_a_job_that_fails_on_the_cluster_fails_here(head: Head, job_file: Path) -> None:
-    done = submit(job_file, head.address, "cluster.workers=64", RAY_AUTH_TOKEN_PATH=str(head.token_file))
+    done = submit(
+        job_file,
+        head.address,
+        "cluster.workers=64",
+        "train.batch.sequences=64",
+        RAY_AUTH_TOKEN_PATH=str(head.token_file),
+    )
     assert done.returncode == 1
     assert "ResourceError: The cluster can never hold the training workers" in done.stdout
     assert "failed with exit code 1" in done.stderr
@@ -171,7 +177,7 @@ def test_a_job_that_fails_on_the_cluster_fails_here(head: Head, job_file: Path) 
 
 def test_ctrl_c_leaves_the_job_running(head: Head, job_file: Path) -> None:
     token = {"RAY_AUTH_TOKEN_PATH": str(head.token_file)}
-    with start(job_file, head.address, "cluster.workers=64", **token) as process:
+    with start(job_file, head.address, "cluster.workers=64", "train.batch.sequences=64", **token) as process:
         assert process.stdout is not None
         while "Running entrypoint" not in (line := process.stdout.readline()):
             assert line, "the job never began"

@@ -1,90 +1,46 @@
 """How much memory a training worker needs, from the model's dimensions alone. No torch.
 
 Model states follow Rajbhandari et al. 2019 (arXiv 1910.02054), section 3, with the trained parameters in place of all
-of them. Activations are counted for a Llama layer as transformers computes it, by what autograd keeps for the backward
-pass; the figures in `_activation_bytes` name each part. tests/test_training.py and tests/test_pipeline.py compare the
-sum with measured peaks.
+of them, and what DeepSpeed 0.19 holds beside: flat copies, buckets, buffers. Activations are what autograd keeps for
+the backward pass of transformers' layers. tests/test_memory.py compares states and activations with the tensors that
+are there, and the sum with measured peaks.
+
+Legend: h hidden width, i intermediate width, q and kv widths of all query and all key heads, T trained parameters.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cluster.errors import ModelError
-from trainers.config import LoraConfig, TrainConfig
+from trainers.config import TrainConfig
+from trainers.data.packing import rounded
+from trainers.shape import Shape
 
 # Resident size of a worker that has imported torch, transformers, peft and DeepSpeed and holds no model yet, measured
 # with torch 2.13: the CUDA build maps far larger libraries, on a machine without a GPU too.
 _RUNTIME_BYTES = {"cpu": 690_000_000, "cuda": 1_000_000_000}
-
-
-_DIMENSIONS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-
-
-class Shape(NamedTuple):
-    """Dimensions of a decoder-only transformer of the Llama family."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    tied: bool
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Shape:
-        """From the keys of a transformers config.json.
-
-        Raises:
-            ModelError: a model of another family, whose dimensions have other names.
-        """
-        if missing := [key for key in _DIMENSIONS if key not in config]:
-            raise ModelError(
-                "The model's dimensions cannot be read.", field="model", got=f"no {', '.join(missing)}",
-                expected="a decoder-only model with the configuration keys of the Llama family",
-            )  # fmt: skip
-        heads = config["num_attention_heads"]
-        return cls(
-            hidden=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            intermediate=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", False)),
-        )
-
-    @property
-    def linears(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of each linear layer of one block."""
-        h, i, q, kv = self.hidden, self.intermediate, self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return [(h, q), (h, kv), (h, kv), (q, h), (h, i), (h, i), (i, h)]
-
-    @property
-    def num_parameters(self) -> int:
-        """All weights."""
-        block = sum(inputs * outputs for inputs, outputs in self.linears) + 2 * self.hidden
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.layers * block + embeddings + self.hidden
-
-    def num_adapter_parameters(self, config: LoraConfig) -> int:
-        """Weights of a low-rank adapter on every linear layer (an upper bound when `targets` names fewer)."""
-        return self.layers * sum(config.rank * (inputs + outputs) for inputs, outputs in self.linears)
+_CUDA_CONTEXT_BYTES = 600_000_000
+# DeepSpeed's defaults, parameters: what `trainers/engine.py` reduces at once, and what ZeRO-3 keeps gathered.
+_BUCKET = 500_000_000
+_GATHERED = 1_000_000_000
+_MASTER_AND_MOMENTS = 12
 
 
 class WorkerMemory(NamedTuple):
-    """Peak memory of one training worker, bytes."""
+    """Peak memory of one training worker, bytes: of its GPU, or of its process where there is none."""
 
     runtime: int
     weights: int
     gradients: int
+    """And what they pass through on their way to the optimizer."""
     optimizer: int
+    """AdamW's moments, and float32 master weights."""
     activations: int
     logits: int
+    """And the gradient of the output head."""
+    checkpoint: int
+    """The copy that is written while training goes on."""
 
     @property
     def total(self) -> int:
@@ -92,37 +48,149 @@ class WorkerMemory(NamedTuple):
         return sum(self)
 
 
-def worker_memory(shape: Shape, config: TrainConfig, workers: int, longest: int, trained_share: float) -> WorkerMemory:
+def worker_memory(
+    shape: Shape, config: TrainConfig, workers: int, longest: int, trained_share: float, *, gpu: bool = False
+) -> WorkerMemory:
     """Estimate the peak of one worker.
 
     Args:
-        longest: tokens of the longest sequence.
+        longest: tokens of the longest example.
         trained_share: share of the tokens that count in the loss; only they go through the head.
+        gpu: whether to count the GPU's memory; what lies in the node's beside it is `host_memory`.
     """
-    element = 2 if config.dtype == "bfloat16" else 4
-    stage = config.deepspeed.stage
-    total = shape.num_parameters
-    trained = shape.num_adapter_parameters(config.adapter) if config.adapter else total
-    weights = element * (total + (trained if config.adapter else 0))
-    tokens = config.batch.sequences * longest
-    master = 4 * trained if element == 2 else 0
+    element, trained = _element(config), _num_trained(shape, config)
+    tokens = config.batch.micro * rounded(longest)
+    share = trained_share * getattr(config.objective, "probability", 1.0)  # of masked_lm: of the tokens, those hidden
+    offload = config.deepspeed.offload_optimizer != "none"
+    gradients = _gradient_bytes(trained, config, workers)
+    activations = _activation_bytes(shape, config, element, tokens, rounded(longest), gpu=gpu)
+    logits = _logit_bytes(shape, config, element, tokens, int(tokens * share), gpu=gpu)
+    copied = _MASTER_AND_MOMENTS * trained // workers
+    if not config.checkpoint.asynchronous or config.checkpoint.every_steps >= config.steps:
+        copied = max(0, copied - gradients - activations - logits)  # these are not there while it is written
+    build = "cpu" if importlib.metadata.version("torch").endswith("+cpu") else "cuda"
     return WorkerMemory(
-        runtime=_RUNTIME_BYTES["cpu" if importlib.metadata.version("torch").endswith("+cpu") else "cuda"],
-        weights=weights // workers if stage == 3 else weights,
-        # The flat reduction buckets hold a second copy while a micro-batch is reduced.
-        gradients=element * trained + element * trained // (workers if stage >= 2 else 1),
-        optimizer=(master + 8 * trained) // (workers if stage >= 1 else 1),
-        activations=tokens * shape.layers * _activation_bytes(shape, element, config.adapter),
-        # Logits in the model's type, in float32, their log-softmax, and the gradient on the way back.
-        logits=int(tokens * trained_share) * shape.vocabulary * (2 * element + 4 * 3),
+        runtime=_CUDA_CONTEXT_BYTES if gpu else _RUNTIME_BYTES[build],
+        weights=_weight_bytes(shape, config, workers, gpu=gpu),
+        gradients=gradients,
+        optimizer=0 if gpu and offload else optimizer_bytes(trained, config, workers),
+        activations=activations,
+        logits=logits,
+        checkpoint=0 if gpu else copied,
     )
 
 
-def _activation_bytes(shape: Shape, element: int, adapter: LoraConfig | None) -> int:
-    """Bytes that autograd keeps a token and layer."""
-    h, i = shape.hidden, shape.intermediate
-    norms = 2 * ((4 + 4) * h + 2 * element * h)  # input and normalized input in float32 and in the model's type
-    attention = element * (2 * shape.heads * shape.head_dim + 2 * shape.heads * shape.head_dim)  # q, out; k, v repeated
-    mlp = element * 4 * i  # gate, its SiLU, up, their product
-    low_rank = element * 7 * adapter.rank if adapter else 0
-    return norms + attention + mlp + low_rank
+def host_memory(shape: Shape, config: TrainConfig, workers: int) -> int:
+    """Bytes of a node's memory that a worker needs beside its GPU's: its process, what is offloaded, checkpoints."""
+    trained = _num_trained(shape, config)
+    needed = _RUNTIME_BYTES["cuda"] + _MASTER_AND_MOMENTS * trained // workers
+    if config.deepspeed.offload_optimizer == "cpu":
+        needed += optimizer_bytes(trained, config, workers)
+    if config.deepspeed.offload_parameters == "cpu":
+        needed += _element(config) * _num_held(shape, config) // workers
+    return needed
+
+
+def _element(config: TrainConfig) -> int:
+    return 4 if config.dtype == "float32" else 2
+
+
+def _num_trained(shape: Shape, config: TrainConfig) -> int:
+    return shape.num_adapter_parameters(config.adapter) if config.adapter else shape.num_parameters
+
+
+def _num_held(shape: Shape, config: TrainConfig) -> int:
+    return shape.num_parameters + (_num_trained(shape, config) if config.adapter else 0)
+
+
+def optimizer_bytes(trained: int, config: TrainConfig, workers: int) -> int:
+    """AdamW's two moments in float32, and the float32 weights that it updates.
+
+    Unsharded float32 needs no second copy of the weights; DeepSpeed's stages 1 to 3 always make one, a flat vector of
+    the worker's part. Offloaded, the gradients of that part stay beside it, in float32 too.
+    """
+    stage = config.deepspeed.stage
+    each = _MASTER_AND_MOMENTS if stage or config.dtype != "float32" else _MASTER_AND_MOMENTS - 4
+    each += 4 if config.deepspeed.offload_optimizer != "none" else 0
+    return each * trained // (workers if stage else 1)
+
+
+def _weight_bytes(shape: Shape, config: TrainConfig, workers: int, *, gpu: bool) -> int:
+    element, held = _element(config), _num_held(shape, config)
+    if config.deepspeed.stage < 3:
+        return element * held
+    part = 0 if gpu and config.deepspeed.offload_parameters != "none" else element * held // workers
+    return part + 2 * element * min(held, _GATHERED)  # gathered, and the buffers they are gathered in
+
+
+def _gradient_bytes(trained: int, config: TrainConfig, workers: int) -> int:
+    """Gradients, the buckets they are reduced in, and the flat float32 vector that the optimizer steps on.
+
+    They are there one after the other, but in blocks of other sizes, for which an allocator takes new memory.
+    """
+    element, part, bucket = _element(config), trained // workers, min(trained, _BUCKET)
+    converted = 4 if element == 2 else 0
+    stage = config.deepspeed.stage
+    if stage == 0:
+        return (element + converted) * trained + element * bucket
+    step = 0 if config.deepspeed.offload_optimizer != "none" else (element + converted) * part
+    if stage == 1:
+        return element * (trained + max(part, bucket)) + step
+    if stage == 2:
+        accumulated = part if config.accumulation(workers) > 1 else 0
+        return element * (part + accumulated + 2 * bucket - bucket // workers) + step
+    return element * (part + bucket) + step
+
+
+def _activation_bytes(shape: Shape, config: TrainConfig, element: int, tokens: int, length: int, *, gpu: bool) -> int:
+    layer = layer_bytes(shape, element, length, gpu=gpu)
+    if config.adapter is not None:
+        layer += element * config.adapter.rank * len(shape.linears)
+    outside = 3 * element * shape.hidden  # the last norm, and what enters the head
+    if config.activation_checkpointing:
+        return int(tokens * (shape.layers * element * shape.hidden + layer + outside))
+    return int(tokens * (shape.layers * layer + outside))
+
+
+def layer_bytes(shape: Shape, element: int, length: int, *, gpu: bool) -> float:
+    """Bytes that autograd keeps a token and layer, in rows that documents share.
+
+    Args:
+        element: bytes of a number in the model's type.
+        length: tokens of a row.
+    """
+    h, i, q, kv = shape.hidden, shape.intermediate, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    if shape.family == "gpt2":
+        kept: float = 8 * h + 5 * i  # two norms in and out, q k v, out; its GELU is written out in five steps
+    elif shape.family == "bert":
+        kept = 8 * h + 2 * i  # two norms in and out, q k v, out; GELU in and out
+    elif shape.family == "modernbert":
+        kept = 10 * h + 4 * i  # as before, q and k rotated; gate and up, GELU, product
+    else:
+        # Two norms out before and after their weight, q, k and v repeated, out; gate, SiLU, up, product. RMS norms
+        # compute, and keep, their input in float32.
+        kept = 4 * h + 4 * q + 4 * i + 2 * h * 4 / element
+        kept += (1 + 4 / element) * (q + kv) if shape.family == "qwen3" else 0
+    if shape.family not in ("bert", "modernbert"):
+        kept += length  # each layer's copy of the mask; the encoders share one
+    scores = 12 * shape.heads * length if shape.attention_dropout and not gpu else 0
+    return element * kept + scores  # torch's attention on CPU holds all scores, three times, when it drops some
+
+
+def _logit_bytes(
+    shape: Shape, config: TrainConfig, element: int, tokens: int, trained_tokens: int, *, gpu: bool
+) -> int:
+    """What the head holds of `trained_tokens` of a micro-batch, or of all `tokens` where the objective is not ours."""
+    if config.objective.kind == "reward":
+        return 0
+    whole = 2 * element + 4 * 3  # logits, in float32, their log-softmax, and the gradient on the way back
+    if not hasattr(config.objective, "head_chunk"):
+        return tokens * shape.vocabulary * whole
+    chunk = config.objective.head_chunk
+    if chunk is None:
+        return trained_tokens * shape.vocabulary * whole
+    held = min(chunk, trained_tokens) * shape.vocabulary * (element + (4 if gpu else 0))
+    if config.adapter is not None:
+        return held + element * trained_tokens * shape.hidden
+    sums = 4 + element if trained_tokens > chunk else 0  # chunks are added up in float32
+    return held + (element + sums) * shape.vocabulary * shape.hidden + element * trained_tokens * shape.hidden

@@ -52,6 +52,8 @@ class Shape(NamedTuple):
     """Tokens that a token of a layer with local attention sees."""
     local_layers: int = 0
     """Layers with local attention."""
+    attention_dropout: bool = False
+    """Whether attention drops some of its weights."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
@@ -125,7 +127,7 @@ def _llama(config: dict[str, Any]) -> Shape:
             Linear(h, q, qkv_bias), Linear(h, kv, qkv_bias), Linear(h, kv, qkv_bias), Linear(q, h, bias),
             Linear(h, i, mlp_bias), Linear(h, i, mlp_bias), Linear(i, h, mlp_bias),
         ),
-        head=(), vectors=layers * norms + h,
+        head=(), vectors=layers * norms + h, attention_dropout=bool(config.get("attention_dropout")),
         window=config.get("sliding_window"), local_layers=_local_layers(config, layers),
     )  # fmt: skip
 
@@ -146,6 +148,7 @@ def _gpt2(config: dict[str, Any]) -> Shape:
         vocabulary=config["vocab_size"], tied=bool(config.get("tie_word_embeddings", True)),
         linears=(Linear(h, 3 * h, True), Linear(h, h, True), Linear(h, i, True), Linear(i, h, True)),
         head=(), vectors=(2 * layers + 1) * 2 * h, positions=config["n_positions"],
+        attention_dropout=config.get("attn_pdrop", 0.1) > 0,
     )  # fmt: skip
 
 
@@ -161,6 +164,7 @@ def _bert(config: dict[str, Any]) -> Shape:
         # An untied head has two biases, one of them idle.
         head=(Linear(h, h, True),), vectors=(2 * layers + 2) * 2 * h + vocabulary * (1 if tied else 2),
         positions=config["max_position_embeddings"] + config.get("type_vocab_size", 2),
+        attention_dropout=config.get("attention_probs_dropout_prob", 0.1) > 0,
     )  # fmt: skip
 
 
@@ -181,6 +185,7 @@ def _modernbert(config: dict[str, Any]) -> Shape:
         # The first layer has one norm; the embedding, the last layer and the head have one each.
         vectors=(2 * layers - 1 + 3) * norm + (vocabulary if config.get("decoder_bias", True) else 0),
         window=config.get("local_attention", 128) + 1, local_layers=local_layers,
+        attention_dropout=bool(config.get("attention_dropout")),
     )  # fmt: skip
 
 

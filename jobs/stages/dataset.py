@@ -9,6 +9,7 @@ from cluster.artifacts import Manifest
 from cluster.progress import ProgressFile
 from jobs.console import fact, title
 from jobs.context import Context, Made
+from jobs.paths import with_absolute_paths
 from trainers.config import DataConfig
 from trainers.formats import format_of
 
@@ -22,7 +23,7 @@ def collect(context: Context, config: DataConfig) -> Manifest:
     identity = data_format.identity(config)
 
     def work(folder: Path) -> Made:
-        report = context.remote("collect", _collect, config, folder, cpus=cores(config))
+        report = context.remote("collect", _collect, with_absolute_paths(config), folder, cpus=cores(config))
         return Made(report, source=_source(config))
 
     settings = config.model_dump(mode="json", exclude={"name", "max_length"})

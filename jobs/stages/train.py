@@ -13,6 +13,7 @@ from cluster.rundir import read_metrics
 from cluster.storage import read_json
 from jobs.console import bar, fact, title
 from jobs.context import Context, Made
+from jobs.paths import with_absolute_paths
 from jobs.words import batch_words
 from trainers.checkpoint import checkpoint_folder
 from trainers.config import TrainConfig
@@ -75,7 +76,7 @@ def _job(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig
     return Job(
         name=folder.name,
         run=context.job.name,
-        config=config,
+        config=with_absolute_paths(config),
         base=context.files(base),
         base_name=base.id,
         tokens=context.files(tokens),

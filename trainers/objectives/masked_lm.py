@@ -158,7 +158,7 @@ def encoder_states(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> 
 
 
 def _block_masks(model: PreTrainedModel, segments: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-    """[rows, 1, length, length]: whether a token sees another; one for each kind of layer where there are two."""
+    """[rows, 1, length, length]: 0 where a token sees another; one for each kind of layer where there are two."""
     import torch
 
     attention = model.config._attn_implementation
@@ -169,11 +169,10 @@ def _block_masks(model: PreTrainedModel, segments: torch.Tensor) -> torch.Tensor
     if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
         at = torch.arange(segments.shape[1], device=segments.device)
         masks["sliding_attention"] = same & ((at[:, None] - at[None, :]).abs() <= model.config.sliding_window)
-    if attention == "eager":  # adds its mask to the scores
-        lowest = torch.finfo(model.dtype).min
-        zero = torch.zeros((), dtype=model.dtype, device=segments.device)
-        masks = {kind: torch.where(mask, zero, lowest) for kind, mask in masks.items()}
-    return masks if len(masks) > 1 else masks["full_attention"]
+    # Added to the scores; of booleans every layer would make, and keep for its backward pass, such a mask of its own.
+    zero = torch.zeros((), dtype=model.dtype, device=segments.device)
+    added = {kind: torch.where(mask, zero, torch.finfo(model.dtype).min) for kind, mask in masks.items()}
+    return added if len(added) > 1 else added["full_attention"]
 
 
 def _head(model: PreTrainedModel) -> tuple[torch.nn.Module, torch.nn.Linear]:
