@@ -1,7 +1,7 @@
 """What saving costs: the same training without checkpoints, with asynchronous and with synchronous ones.
 
-Two workers at ZeRO-2, a checkpoint (weights and optimizer states) every few steps. The stall is the extra wall time of the
-steps, from the first to the last.
+Two workers at ZeRO-2, a checkpoint (weights and optimizer states) every few steps. The stall is the extra wall time
+of the steps, from the first to the last.
 
     python benchmarks/checkpoints.py --repeats 3
 """

@@ -185,7 +185,8 @@ def main() -> None:
     ours = runs["raysmith"]
     finish(options, {
         "benchmark": "loop", **machine(options.threads), "repeats": options.repeats,
-        "model": "SmolLM2-135M-Instruct, vocabulary 49152", "sequences_per_step": SEQUENCES, "steps_measured": STEPS - 1,
+        "model": "SmolLM2-135M-Instruct, vocabulary 49152",
+        "sequences_per_step": SEQUENCES, "steps_measured": STEPS - 1,
         "sides": {name: summary(found) for name, found in runs.items()},
         "tokens_per_s_ratio": {n: ratio(ours, found, "tokens_per_s") for n, found in runs.items() if n != "raysmith"},
         "peak_bytes_ratio": {n: ratio(ours, found, "peak_bytes") for n, found in runs.items() if n != "raysmith"},

@@ -44,8 +44,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             planned = worker_memory(shape, training.config, WORKERS, 64, 1.0)
             states_planned = planned.weights + planned.gradients + planned.optimizer
             result[f"{dtype} ZeRO-{stage}"] = {
-                "measured_bytes": max(measured), "planned_bytes": states_planned, "ratio": max(measured) / states_planned,
-            }  # fmt: skip
+                "measured_bytes": max(measured),
+                "planned_bytes": states_planned,
+                "ratio": max(measured) / states_planned,
+            }
     return result
 
 

@@ -18,13 +18,22 @@ from serving.deploy import free_port
 from trainers import architectures
 from trainers.config import TrainConfig
 from trainers.formats import DataEstimate, format_of
-from trainers.memory import WorkerMemory, worker_memory
+from trainers.memory import WorkerMemory, host_memory, worker_memory
 from trainers.models import locate, read_shape
 from trainers.shape import Shape
 
 # Dense bfloat16 operations a second, from the makers' data sheets; what trainings reach of it, roughly.
 _PEAK_FLOPS = {"H100": 989e12, "A100": 312e12}
 _UTILIZATION = 0.4
+_GPU_MEMORY = {
+    "24 GB (L4)": 24,
+    "48 GB (L40S)": 48,
+    "80 GB (A100, H100)": 80,
+    "141 GB (H200)": 141,
+    "192 GB (B200)": 192,
+}
+_USABLE = 0.92
+"""The rest is lost to fragments and to the communication library's buffers."""
 # Float32 weights and AdamW's two moments.
 _CHECKPOINT_BYTES = 12
 # The text and its tokens.
@@ -40,7 +49,7 @@ class Plan(NamedTuple):
     unread: DataError | None
     """Why the data could not be reached."""
     memory: WorkerMemory | None
-    """Peak of one training worker; None when nothing is trained."""
+    """Peak of one training worker, on its GPU where it has one; None when nothing is trained."""
     flops: float | None
     """Floating-point operations of all training steps."""
     disk_bytes: int
@@ -72,7 +81,8 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
     memory, flops = None, None
     if job.train is not None and job.data is not None:
         assumed = data or DataEstimate(0, 0, job.data.max_length, 1.0)
-        memory = worker_memory(shape, job.train, job.cluster.min_workers, assumed.longest, assumed.trained_share)
+        workers, gpu = job.cluster.min_workers, bool(job.cluster.gpus_per_worker)
+        memory = worker_memory(shape, job.train, workers, assumed.longest, assumed.trained_share, gpu=gpu)
         flops = _flops(shape, job.train, _mean_tokens(job.data.max_length, data), assumed.trained_share)
     return Plan(shape, data, unread, memory, flops, _disk_bytes(job, shape, data))
 
@@ -203,10 +213,21 @@ def _show_training(job: JobConfig, config: TrainConfig, plan: Plan, mean_tokens:
         fact("work", f"{plan.flops:.3g} floating-point operations in {config.steps:,} steps")
         _show_time(job.cluster, config, plan.flops)
     if plan.memory is not None:
-        table = Table(f"memory of a worker, ZeRO-{config.deepspeed.stage}", "", box=None, header_style="bold")
+        gpu = bool(job.cluster.gpus_per_worker)
+        where = "the GPU of a worker" if gpu else "a worker"
+        table = Table(f"memory of {where}, ZeRO-{config.deepspeed.stage}", "", box=None, header_style="bold")
         for part, value in {**plan.memory._asdict(), "total": plan.memory.total}.items():
             table.add_row(part, size(value))
         console.print(table)
+        if gpu:
+            fact("GPU", f"the smallest that holds it: {_smallest_gpu(plan.memory.total)}")
+            workers = job.cluster.min_workers
+            fact("node", f"{size(host_memory(plan.shape, config, workers))} of its memory for each worker")
+
+
+def _smallest_gpu(needed: int) -> str:
+    fitting = [name for name, gigabytes in _GPU_MEMORY.items() if needed <= _USABLE * gigabytes * 1e9]
+    return fitting[0] if fitting else "none; use more workers, a higher ZeRO stage, offloading or a smaller micro batch"
 
 
 def _show_time(cluster: ClusterConfig, config: TrainConfig, flops: float) -> None:

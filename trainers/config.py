@@ -11,8 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from cluster.config import Config, FromFolder, PluginConfig
 from cluster.errors import ConfigError
 
-Dtype = Literal["bfloat16", "float32"]
-TrainDtype = Literal["bfloat16", "float16", "float32"]
+Dtype = Literal["bfloat16", "float16", "float32"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 ArtifactName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 
@@ -202,7 +201,7 @@ class TrainConfig(Config):
     """Parameters with a learning rate or weight decay of their own."""
     clip: PositiveFloat = 1.0
     """Gradients are scaled down to this global norm."""
-    dtype: TrainDtype = "bfloat16"
+    dtype: Dtype = "bfloat16"
     """Type of weights and activations; the optimizer's master copy is float32 in any case."""
     activation_checkpointing: bool = False
     """Keep only each layer's input for the backward pass and compute the rest again: less memory, a third more work."""

@@ -186,7 +186,7 @@ def _logit_bytes(
     whole = 2 * element + 4 * 3  # logits, in float32, their log-softmax, and the gradient on the way back
     if not hasattr(config.objective, "head_chunk"):
         return tokens * shape.vocabulary * whole
-    chunk = config.objective.head_chunk
+    chunk: int | None = config.objective.head_chunk
     if chunk is None:
         return trained_tokens * shape.vocabulary * whole
     held = min(chunk, trained_tokens) * shape.vocabulary * (element + (4 if gpu else 0))

@@ -11,7 +11,7 @@ from cluster.progress import ProgressFile
 from cluster.storage import read_json
 from jobs.console import fact, title
 from jobs.context import Context, Made
-from trainers.config import TrainConfig, TrainDtype
+from trainers.config import Dtype, TrainConfig
 from trainers.models import HEADS, ModelSource, convert, locate
 from trainers.objectives import module_of
 
@@ -78,11 +78,11 @@ def _has_head(model: Path, head: str) -> bool:
     return any(name.endswith(HEADS[head].removeprefix("AutoModel")) for name in made_as)
 
 
-def _dtype(context: Context) -> TrainDtype:
+def _dtype(context: Context) -> Dtype:
     return context.job.train.dtype if context.job.train else "bfloat16"
 
 
-def _convert(progress: ProgressFile, source: ModelSource, folder: Path, dtype: TrainDtype) -> None:
+def _convert(progress: ProgressFile, source: ModelSource, folder: Path, dtype: Dtype) -> None:
     progress.write(0, 1)
     convert(source, folder, dtype)
 
@@ -92,7 +92,7 @@ def _make(
     architecture: PluginConfig,
     tokenizer: Path,
     folder: Path,
-    dtype: TrainDtype,
+    dtype: Dtype,
     seed: int,
     head: str,
 ) -> dict[str, Any]:

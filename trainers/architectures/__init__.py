@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 from cluster.config import PluginConfig
 from cluster.errors import ConfigError, ModelError
-from trainers.config import TrainDtype
+from trainers.config import Dtype
 from trainers.shape import Shape
 
 _TOKENIZER_FILES = (
@@ -82,7 +82,7 @@ def require_head(config: PluginConfig, head: str) -> None:
 
 
 def make_model(
-    config: PluginConfig, tokenizer_folder: Path, folder: Path, dtype: TrainDtype, seed: int, head: str
+    config: PluginConfig, tokenizer_folder: Path, folder: Path, dtype: Dtype, seed: int, head: str
 ) -> dict[str, Any]:
     """Write a model with the family's own random initialization into `folder`, with the tokenizer's files.
 
@@ -107,7 +107,9 @@ def make_model(
     require_head(config, head)
     vocabulary, special_ids = _vocabulary(tokenizer_folder, head)
     values = family_of(config).transformers_config(config, vocabulary, special_ids)
-    settings = transformers.AutoConfig.for_model(**values, **({"num_labels": 1} if head == "reward" else {}))
+    if head == "reward":
+        values |= {"num_labels": 1}
+    settings = transformers.AutoConfig.for_model(**values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = getattr(transformers, HEADS[head]).from_config(settings, dtype=torch.float32)

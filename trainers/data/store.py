@@ -13,7 +13,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -239,7 +239,7 @@ class _Shard:
             )  # fmt: skip
         columns = {name: table[name].combine_chunks() for name in schema.names}
         # Not to_numpy, which imports pandas.
-        self.lengths: NDArray[np.int32] = np.from_dlpack(columns.pop(_LENGTH))
+        self.lengths = cast("NDArray[np.int32]", np.from_dlpack(columns.pop(_LENGTH)))
         self._offsets = {name: np.from_dlpack(column.offsets) for name, column in columns.items()}
         self._values = {name: np.from_dlpack(column.values) for name, column in columns.items()}
         for name, offsets in self._offsets.items():
