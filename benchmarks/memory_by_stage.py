@@ -1,7 +1,8 @@
 """Model states a worker holds at each ZeRO stage, measured in its tensors, against the formula of `raysmith plan`.
 
-After a few steps every tensor that is alive in the process is counted once by its storage; what belongs to a batch is
-gone by then, so weights, gradients and optimizer states are left (Rajbhandari et al. 2019, section 3).
+When the optimizer is about to step, every tensor that is alive in the process is counted once by its storage; what
+belongs to a batch is gone by then, so weights, gradients and optimizer states are left (Rajbhandari et al. 2019,
+section 3).
 
     python benchmarks/memory_by_stage.py
 """
@@ -9,7 +10,6 @@ gone by then, so weights, gradients and optimizer states are left (Rajbhandari e
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import sys
 import tempfile
@@ -24,7 +24,7 @@ WORKERS = 2
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     sys.path.insert(0, str(REPOSITORY))
-    from tests.workers import run_workers
+    from tests.workers import held_before_the_step, run_workers
     from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig
     from trainers.memory import worker_memory
     from trainers.shape import Shape
@@ -40,32 +40,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 batch=BatchConfig(sequences=4, micro=2), deepspeed=DeepSpeedConfig(stage=stage),
                 checkpoint=CheckpointConfig(every_steps=1000),
             )  # fmt: skip
-            measured = run_workers(WORKERS, folder / f"rendezvous-{dtype}-{stage}", states, training)
+            measured = run_workers(WORKERS, folder / f"rendezvous-{dtype}-{stage}", held_before_the_step, training)
             planned = worker_memory(shape, training.config, WORKERS, 64, 1.0)
-            states_planned = planned.weights + planned.gradients + planned.optimizer
+            # ZeRO-3 never gives its bucket for gradients back, which here holds those of all weights.
+            states_planned = planned.states + (WORKERS * planned.gradients if stage == 3 else 0)
             result[f"{dtype} ZeRO-{stage}"] = {
                 "measured_bytes": max(measured),
                 "planned_bytes": states_planned,
                 "ratio": max(measured) / states_planned,
             }
     return result
-
-
-def states(rank: int, workers: int, training: Any) -> int:
-    import torch
-
-    from trainers.loop import _Training
-
-    loop = _Training(training, rank, workers)
-    loop.run()
-    del loop.data
-    gc.collect()
-    storages = {}
-    for thing in gc.get_objects():
-        if isinstance(thing, torch.Tensor):
-            storage = thing.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
 
 
 SIDES = {"all": run}

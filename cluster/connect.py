@@ -130,7 +130,9 @@ def _connect(address: str, arguments: dict[str, Any]) -> None:
     from ray.exceptions import AuthenticationError
 
     try:
-        _require_listener(address)
+        if address == "auto":
+            arguments = {**arguments, "address": _found()}
+        _require_listener(arguments["address"])
         ray.init(**arguments)
     except (ConnectionError, AuthenticationError) as error:
         raise ClusterError(
@@ -138,6 +140,22 @@ def _connect(address: str, arguments: dict[str, Any]) -> None:
             expected="local, auto, HOST:PORT or ray://HOST:PORT of a running head",
             fix=f"start one with `ray start --head`, share its ~/.ray/auth_token, or use `local` ({error})",
         ) from None  # fmt: skip
+
+
+def _found() -> str:
+    """The cluster that this machine belongs to.
+
+    Ray's own search also takes clusters embedded in other programs, whose head may listen on loopback alone, and then
+    retries for ever.
+    """
+    from ray._common.utils import get_ray_address_file
+
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    file = Path(get_ray_address_file(None))
+    if not file.is_file():
+        raise ConnectionError("no cluster was started on this machine: neither $RAY_ADDRESS nor " + str(file))
+    return file.read_text().strip()
 
 
 def _require_listener(address: str) -> None:

@@ -131,7 +131,8 @@ def _require_fitting_data(job: JobConfig) -> None:
 def _formats(config: TrainConfig) -> tuple[str, ...]:
     """Kinds of data that the objective trains on; a method of it may take fewer."""
     module, method = module_of(config.objective), getattr(config.objective, "method", None)
-    return cast(tuple[str, ...], getattr(module, "METHODS", {}).get(method, module.FORMATS))
+    methods: dict[str, str] = getattr(module, "METHODS", {})
+    return (methods[method],) if method in methods else cast(tuple[str, ...], module.FORMATS)
 
 
 def _require_fitting_head(job: JobConfig) -> None:

@@ -20,7 +20,7 @@ BELOW = [one for one in TREE if one is not RaysmithError]
 
 
 def test_the_document_has_the_tree_of_the_code() -> None:
-    assert len(TREE) == 9
+    assert len(TREE) == 10
     drawn = re.findall(r"^[├└]── (\w+)$", DOCUMENT, re.MULTILINE)
     assert sorted(drawn) == sorted(one.__name__ for one in BELOW)
     assert all(one.__bases__ == (RaysmithError,) for one in BELOW)

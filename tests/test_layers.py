@@ -15,7 +15,7 @@ import pytest
 from serving.quantize import quantizer_of
 from tests.conftest import REPOSITORY
 from tests.job_file import JOB, load
-from trainers.objectives import objective_of
+from trainers.objectives import module_of
 
 PACKAGES = ("cluster", "trainers", "serving", "jobs")
 PLUGIN = """\
@@ -24,6 +24,7 @@ from {base_module} import {base} as Base
 class Config(Base):
     kind: Literal["brand_new"] = "brand_new"
     strength: int = 3
+FORMATS, HEAD = ("chat",), "causal_lm"
 """
 
 
@@ -94,6 +95,6 @@ def test_a_new_file_is_a_new_kind_with_nothing_to_register(package: str) -> None
     assert (chosen.kind, chosen.strength) == ("brand_new", 7)
     assert type(chosen).__module__ == f"{package}.brand_new"
     assert load(json.dumps(job.resolved())) == job
-    finders = {"trainers.objectives": objective_of, "serving.quantizers": quantizer_of}
+    finders = {"trainers.objectives": module_of, "serving.quantizers": quantizer_of}
     if package in finders:
         assert finders[package](chosen).__name__ == f"{package}.brand_new"  # type: ignore[attr-defined]

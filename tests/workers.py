@@ -5,6 +5,7 @@ A start of Ray Train costs ten seconds; here processes are forked from one that 
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
 import warnings
@@ -96,3 +97,24 @@ def train_all(rank: int, count: int, jobs: list[Job]) -> None:
 
     for job in jobs:
         _Training(job, rank, count).run()
+
+
+def held_before_the_step(rank: int, count: int, job: Job) -> int:
+    """Train; gives the bytes of all tensors that were there when the optimizer stepped for the last time."""
+    import torch
+
+    from trainers.loop import _Training
+
+    loop = _Training(job, rank, count)
+    step, held = loop.engine.step, 0
+
+    def measured_step() -> None:
+        nonlocal held
+        gc.collect()
+        storages = [thing.untyped_storage() for thing in gc.get_objects() if isinstance(thing, torch.Tensor)]
+        held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+        step()
+
+    loop.engine.step = measured_step
+    loop.run()
+    return held

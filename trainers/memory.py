@@ -33,14 +33,20 @@ class WorkerMemory(NamedTuple):
     runtime: int
     weights: int
     gradients: int
-    """And what they pass through on their way to the optimizer."""
     optimizer: int
     """AdamW's moments, and float32 master weights."""
+    buffers: int
+    """What weights are gathered in, and gradients pass through on their way to the optimizer."""
     activations: int
     logits: int
     """And the gradient of the output head."""
     checkpoint: int
     """The copy that is written while training goes on."""
+
+    @property
+    def states(self) -> int:
+        """What stays between steps, of model and optimizer."""
+        return self.weights + self.gradients + self.optimizer
 
     @property
     def total(self) -> int:
@@ -62,18 +68,20 @@ def worker_memory(
     tokens = config.batch.micro * rounded(longest)
     share = trained_share * getattr(config.objective, "probability", 1.0)  # of masked_lm: of the tokens, those hidden
     offload = config.deepspeed.offload_optimizer != "none"
-    gradients = _gradient_bytes(trained, config, workers)
+    gradients = element * trained // (workers if config.deepspeed.stage else 1)
+    buffers = _buffer_bytes(shape, config, workers)
     activations = _activation_bytes(shape, config, element, tokens, rounded(longest), gpu=gpu)
     logits = _logit_bytes(shape, config, element, tokens, int(tokens * share), gpu=gpu)
     copied = _MASTER_AND_MOMENTS * trained // workers
     if not config.checkpoint.asynchronous or config.checkpoint.every_steps >= config.steps:
-        copied = max(0, copied - gradients - activations - logits)  # these are not there while it is written
+        copied = max(0, copied - gradients - buffers - activations - logits)  # these are not there while it is written
     build = "cpu" if importlib.metadata.version("torch").endswith("+cpu") else "cuda"
     return WorkerMemory(
         runtime=_CUDA_CONTEXT_BYTES if gpu else _RUNTIME_BYTES[build],
         weights=_weight_bytes(shape, config, workers, gpu=gpu),
         gradients=gradients,
-        optimizer=0 if gpu and offload else optimizer_bytes(trained, config, workers),
+        optimizer=0 if gpu and offload else _optimizer_bytes(trained, config, workers),
+        buffers=buffers,
         activations=activations,
         logits=logits,
         checkpoint=0 if gpu else copied,
@@ -85,7 +93,7 @@ def host_memory(shape: Shape, config: TrainConfig, workers: int) -> int:
     trained = _num_trained(shape, config)
     needed = _RUNTIME_BYTES["cuda"] + _MASTER_AND_MOMENTS * trained // workers
     if config.deepspeed.offload_optimizer == "cpu":
-        needed += optimizer_bytes(trained, config, workers)
+        needed += _optimizer_bytes(trained, config, workers)
     if config.deepspeed.offload_parameters == "cpu":
         needed += _element(config) * _num_held(shape, config) // workers
     return needed
@@ -103,7 +111,7 @@ def _num_held(shape: Shape, config: TrainConfig) -> int:
     return shape.num_parameters + (_num_trained(shape, config) if config.adapter else 0)
 
 
-def optimizer_bytes(trained: int, config: TrainConfig, workers: int) -> int:
+def _optimizer_bytes(trained: int, config: TrainConfig, workers: int) -> int:
     """AdamW's two moments in float32, and the float32 weights that it updates.
 
     Unsharded float32 needs no second copy of the weights; DeepSpeed's stages 1 to 3 always make one, a flat vector of
@@ -116,30 +124,31 @@ def optimizer_bytes(trained: int, config: TrainConfig, workers: int) -> int:
 
 
 def _weight_bytes(shape: Shape, config: TrainConfig, workers: int, *, gpu: bool) -> int:
-    element, held = _element(config), _num_held(shape, config)
+    held = _element(config) * _num_held(shape, config)
     if config.deepspeed.stage < 3:
-        return element * held
-    part = 0 if gpu and config.deepspeed.offload_parameters != "none" else element * held // workers
-    return part + 2 * element * min(held, _GATHERED)  # gathered, and the buffers they are gathered in
+        return held
+    return 0 if gpu and config.deepspeed.offload_parameters != "none" else held // workers
 
 
-def _gradient_bytes(trained: int, config: TrainConfig, workers: int) -> int:
-    """Gradients, the buckets they are reduced in, and the flat float32 vector that the optimizer steps on.
+def _buffer_bytes(shape: Shape, config: TrainConfig, workers: int) -> int:
+    """Buckets in which gradients are reduced, the flat float32 vector of them that the optimizer steps on, and what
+    ZeRO-3 gathers.
 
-    They are there one after the other, but in blocks of other sizes, for which an allocator takes new memory.
+    Not all are there at once, but in blocks of other sizes, for which an allocator takes new memory.
     """
-    element, part, bucket = _element(config), trained // workers, min(trained, _BUCKET)
+    trained, element, stage = _num_trained(shape, config), _element(config), config.deepspeed.stage
+    part, bucket = trained // workers, min(trained, _BUCKET)
     converted = 4 if element == 2 else 0
-    stage = config.deepspeed.stage
     if stage == 0:
-        return (element + converted) * trained + element * bucket
+        return converted * trained + element * bucket
     step = 0 if config.deepspeed.offload_optimizer != "none" else (element + converted) * part
-    if stage == 1:
-        return element * (trained + max(part, bucket)) + step
+    if stage == 1:  # all gradients are there until the last is reduced
+        return element * (trained + max(0, bucket - part)) + step
     if stage == 2:
         accumulated = part if config.accumulation(workers) > 1 else 0
-        return element * (part + accumulated + 2 * bucket - bucket // workers) + step
-    return element * (part + bucket) + step
+        return element * (accumulated + 2 * bucket - bucket // workers) + step
+    gathered = 2 * min(_num_held(shape, config), _GATHERED)  # the weights, and the buffers they arrive in
+    return element * (bucket + gathered) + step
 
 
 def _activation_bytes(shape: Shape, config: TrainConfig, element: int, tokens: int, length: int, *, gpu: bool) -> int:
