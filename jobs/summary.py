@@ -91,13 +91,15 @@ def _heldout(stages: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if len(measured) < 2:
         return
     before, after = measured
-    loss = " nats a token" if before.get("perplexity") is not None else " nats"
-    for key, label, unit in (("heldout_loss", "held-out loss", loss), ("accuracy", "held-out accuracy", "")):
-        if key in before and key in after:
-            change = f" ({(after[key] - before[key]) / before[key]:+.0%})" if before[key] else ""
-            yield label, f"{before[key]:.3f} → {after[key]:.3f}{unit}{change}"
-    if (unigram := stages.get("tokens", {}).get("unigram_loss")) is not None:
-        yield "by frequency alone", f"{unigram:.3f} nats a token"
+    if "heldout_loss" in before and "heldout_loss" in after:
+        unit = "nats a token" if before.get("perplexity") else "nats"
+        was, now = before["heldout_loss"], after["heldout_loss"]
+        yield "held-out loss", f"{was:.3f} → {now:.3f} {unit}" + (f" ({now / was - 1:+.0%})" if was else "")
+    if "accuracy" in before and "accuracy" in after:
+        yield "held-out accuracy", f"{before['accuracy']:.1%} → {after['accuracy']:.1%}"
+    tokens = stages.get("tokens", {})
+    if (unigram := tokens.get("unigram_loss")) is not None:
+        yield "by frequency alone", f"{unigram:.3f} nats a token, accuracy {tokens['most_frequent_share']:.1%}"
 
 
 def _answers(stages: dict[str, Any]) -> None:

@@ -148,11 +148,12 @@ class _Training:
         began = time.perf_counter() - data.waited_s
         sums = self._forward_backward(step, data)
         self._require_finite(step, sums, data)
+        seconds = time.perf_counter() - began  # without held-out measurements, which are not training
         last = step + 1 == self.config.steps
         measured = self._measure(step, last)
         self._guard(step, sums["loss"], data)
         if log is not None:
-            log.step(step, sums, data, measured, time.perf_counter() - began, self.built.flops(sums))
+            log.step(step, sums, data, measured, seconds, self.built.flops(sums))
         if (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped:
             self.saver.save(self.engine, step + 1, measured.get("loss"), self.state.kept())
 
