@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from deepspeed.ops.op_builder import AsyncIOBuilder
 
 from cluster.rundir import read_metrics
 from tests.tiny import make_tiny_model
@@ -70,7 +72,7 @@ def losses(job: Job, key: str = "loss") -> list[float]:
 def test_float32_is_plain_pytorch_at_every_stage_with_any_workers_and_accumulation(
     traces: dict[tuple[str, int, int, int], Job], model: Path, tokens: Path
 ) -> None:
-    expected, norms = plain_training(model, tokens)
+    expected, norms = plain_training(model, tokens, config(0, SEQUENCES))
     found = {key: job for key, job in traces.items() if key[0] == "float32"}
     assert len(found) == 2 * len(STAGES) * 2
     for key, job in found.items():
@@ -100,8 +102,58 @@ def test_the_result_is_the_trained_model(traces: dict[tuple[str, int, int, int],
     assert load_tokenizer(sharded.output)("the cat").input_ids == load_tokenizer(model)("the cat").input_ids
 
 
-def plain_training(base: Path, tokens: Path) -> tuple[list[float], list[float]]:
-    settings, model = config(0, SEQUENCES), load_model(base, torch.float32).train()
+CPU: dict[str, str] = {"offload_optimizer": "cpu"}
+WAYS: dict[str, dict[str, Any]] = {
+    "activation checkpointing": {"activation_checkpointing": True},
+    "activation checkpointing, ZeRO-3": {"activation_checkpointing": True, "deepspeed": {"stage": 3}},
+    "optimizer on the CPU, ZeRO-1": {"deepspeed": {"stage": 1, **CPU}},
+    "optimizer on the CPU, ZeRO-2": {"deepspeed": {"stage": 2, **CPU}},
+    "all on the CPU, ZeRO-3": {"deepspeed": {"stage": 3, **CPU, "offload_parameters": "cpu"}},
+    "whole logits": {"objective": {"kind": "sft", "head_chunk": None}},
+    "small chunks": {"objective": {"kind": "sft", "head_chunk": 7}},
+}
+ON_DISK: dict[str, dict[str, Any]] = {
+    "optimizer on disk": {"deepspeed": {"stage": 3, "offload_optimizer": "nvme"}},
+    "all on disk": {"deepspeed": {"stage": 3, "offload_optimizer": "nvme", "offload_parameters": "nvme"}},
+}
+
+
+def test_ways_to_save_memory_change_no_loss_and_resume(tmp_path: Path, model: Path, tokens: Path) -> None:
+    require_same_losses(tmp_path, model, tokens, WAYS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not AsyncIOBuilder().is_compatible(verbose=False), reason="needs libaio and its headers")
+def test_offloading_to_disk_changes_no_loss_and_resumes(tmp_path: Path, model: Path, tokens: Path) -> None:
+    AsyncIOBuilder().load(verbose=False)  # compiles for minutes, once a machine; the workers then find it there
+    (tmp_path / "nvme").mkdir()
+    ways = {name: {"deepspeed": {**way["deepspeed"], "nvme": tmp_path / "nvme"}} for name, way in ON_DISK.items()}
+    require_same_losses(tmp_path, model, tokens, ways)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_same_losses(tmp_path: Path, model: Path, tokens: Path) -> None:
+    require_same_losses(tmp_path, model, tokens, {"compiled": {"compile": True}})
+
+
+def require_same_losses(folder: Path, model: Path, tokens: Path, ways: dict[str, dict[str, Any]]) -> None:
+    """Two workers, cut off after three steps of five and resumed, have the losses of plain PyTorch."""
+    base = config(2, SEQUENCES // 4).model_copy(update={"schedule": "constant"})
+    expected, _ = plain_training(model, tokens, base)
+    jobs = {}
+    for name, way in ways.items():
+        settings = TrainConfig.model_validate({**base.model_dump(), **way})
+        jobs[name] = training_job(folder / name.replace(" ", "-"), settings, model, tokens)
+    for steps in (3, 5):
+        cut = [job._replace(config=job.config.model_copy(update={"steps": steps})) for job in jobs.values()]
+        run_workers(2, folder / f"rendezvous-{steps}", train_all, cut)
+    for name, job in jobs.items():
+        assert "resumed at step 3" in job.metrics_file.with_name("events.jsonl").read_text(), name
+        assert losses(job) == pytest.approx(expected, rel=1e-5), name
+
+
+def plain_training(base: Path, tokens: Path, settings: TrainConfig) -> tuple[list[float], list[float]]:
+    model = load_model(base, torch.float32).train()
     data, objective = TokenData(tokens / "train"), Objective(Config(), load_tokenizer(base))
     optimizer = torch.optim.AdamW(parameter_groups(model.named_parameters(), settings), lr=1.0, betas=settings.betas)
     found, norms = [], []
