@@ -26,7 +26,7 @@ _CONNECT_S = 10.0
 # Read by Ray when it is imported.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without GPUs must not see the machine's
     "RAY_TRAIN_ENABLE_CONTROLLER_LOGGING": "0",
 }
 # A head runs code for whoever reaches its ports, so an embedded one gets both a token and loopback; without the second

@@ -30,13 +30,17 @@ class StorageConfig(Config):
     root: Path = Field(default_factory=lambda: Path(os.environ.get(ENVIRONMENT_VARIABLE, "raysmith_data")))
     """A folder that every node sees. Default: `$RAYSMITH_STORAGE`, else `raysmith_data` in the working directory."""
 
+    def location(self) -> Path:
+        """The absolute root, whether it is there or not."""
+        return self.root.expanduser().resolve()
+
     def path(self) -> Path:
         """The absolute root, created if need be.
 
         Raises:
             ResourceError: it cannot be created or written.
         """
-        root = self.root.expanduser().resolve()
+        root = self.location()
         try:
             root.mkdir(parents=True, exist_ok=True)
             probe = root / f".probe-{secrets.token_hex(4)}"
@@ -84,7 +88,7 @@ def require_free_space(folder: Path, num_bytes: int, what: str) -> None:
     Raises:
         ResourceError: less than `num_bytes` are free.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.exists())).free
     if free < num_bytes:
         raise ResourceError(
             f"Not enough disk space {what}.", field=str(folder), got=f"{free / 1e9:.2f} GB free",

@@ -35,7 +35,7 @@ def export(root: Path, run: str, output: Path, step: int | None) -> None:
     store = ArtifactStore(root)
     base, tokens = _made_from(store, root / "runs" / run, job)
     name = training_name(train, base.id, tokens.id)
-    folder = checkpoint_folder(train, root / "runs" / run / "train" / name, name)
+    folder = checkpoint_folder(train, root / "runs" / run / "train" / name, run, name)
     marker = _choose(folder, list_checkpoints(folder), step)
     output.mkdir(parents=True, exist_ok=True)
     from trainers.export import export as write

@@ -69,14 +69,15 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
     """Read the model's dimensions and the training data.
 
     Args:
-        without_data: go on when the data cannot be reached from here, with the longest examples there may be.
+        without_data: go on when the data of a job for a running cluster cannot be reached from here, with the longest
+            examples there may be.
 
     Raises:
         ModelError, DataError, ArtifactError: something that the job names is missing or malformed.
     """
     shape = _model_shape(job)
     data, unread = read_data(job)
-    if unread is not None and not without_data:
+    if unread is not None and (not without_data or job.cluster.address == "local"):
         raise unread
     memory, flops = None, None
     if job.train is not None and job.data is not None:
@@ -91,7 +92,7 @@ def _model_shape(job: JobConfig) -> Shape:
     if job.model.scratch is not None and job.tokenizer is not None:
         return architectures.shape_of(job.model.scratch, job.tokenizer.vocabulary)
     if job.model.artifact is not None:
-        store = ArtifactStore(job.storage.path())
+        store = ArtifactStore(job.storage.location())
         return Shape.from_config(read_shape(store.files(store.get(job.model.artifact))))
     return Shape.from_config(read_shape(locate(job.model)))
 
@@ -140,7 +141,7 @@ def require_room(job: JobConfig, plan: Plan) -> None:
     Raises:
         ResourceError: with the figures.
     """
-    require_free_space(job.storage.path(), plan.disk_bytes, "for this job")
+    require_free_space(job.storage.location(), plan.disk_bytes, "for this job")
     if job.cluster.address == "local":
         require_fits(job.cluster, embedded_capacity(job.cluster))
     if plan.memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
@@ -175,12 +176,15 @@ def show_plan(job: JobConfig) -> None:
         fact("", f"sequences of {job.data.max_length:,} tokens, the most there may be, are counted with")
     if job.train is not None and job.data is not None:
         _show_training(job, job.train, plan, _mean_tokens(job.data.max_length, plan.data))
-    fact("disk", f"up to {size(plan.disk_bytes)} under {job.storage.path()}")
+    fact("disk", f"up to {size(plan.disk_bytes)} under {job.storage.location()}")
     reached = _show_fit(job.cluster)
-    require_room(job, plan)
     unchecked = ["the data"] * (plan.unread is not None) + ["the cluster"] * (not reached)
+    if job.cluster.address == "local":
+        require_room(job, plan)
+    else:
+        unchecked.append("the cluster's disk")
     if unchecked:
-        console.print(f"\n  Not checked, for it cannot be reached from here: {' and '.join(unchecked)}.", markup=False)
+        console.print(f"\n  Not checked from here: {', '.join(unchecked)}.", markup=False)
     console.print("\n  Nothing was allocated. Run it with `raysmith run` and the same arguments.", markup=False)
 
 

@@ -205,6 +205,64 @@ def test_early_stop_best_checkpoint_and_a_resume_that_stays_stopped(tmp_path: Pa
     assert torch.equal(exported[name].float().flatten()[:count], stored[f"master/{name}"])
 
 
+def test_the_best_step_is_kept_though_no_checkpoint_was_due(tmp_path: Path, model: Path, tokens: Path) -> None:
+    from trainers.outcome import read_outcome
+
+    evaluation = ScheduleConfig(every_steps=2, batch=4, publish="best")
+    settings = config(steps=9, evaluation=evaluation).model_copy(
+        update={"learning_rate": 0.3, "checkpoint": CheckpointConfig(every_steps=100, keep=1)}
+    )
+    job = training_job(tmp_path / "run", settings, model, tokens)
+    run_workers(1, tmp_path / "a", train_all, [job])
+    best = read_outcome(job.folder)["best"]
+    measured = {r["step"]: r["heldout_loss"] for r in read_metrics(job.metrics_file) if "heldout_loss" in r}
+    assert best["step"] == min(measured, key=lambda step: measured[step])
+    assert best["step"] < 9
+    markers = list_checkpoints(Folder(str(job.folder), "checkpoints"))
+    assert [marker.step for marker in markers] == [best["step"], 9]
+
+
+def test_a_sweep_that_fails_costs_no_checkpoint(tmp_path: Path, model: Path, tokens: Path) -> None:
+    settings = config(steps=6).model_copy(update={"checkpoint": CheckpointConfig(every_steps=3, keep=1)})
+    job = training_job(tmp_path / "run", settings, model, tokens)
+    run_workers(1, tmp_path / "a", train_where_nothing_can_be_removed, job)
+    assert [m.step for m in list_checkpoints(Folder(str(job.folder), "checkpoints"))] == [3, 6]
+    assert "could not be removed: held open" in job.metrics_file.with_name("events.jsonl").read_text()
+
+
+def train_where_nothing_can_be_removed(rank: int, workers: int, job: Job) -> None:
+    from trainers.loop import _Training
+
+    loop = _Training(job, rank, workers)
+
+    def refuse(name: str) -> None:
+        raise OSError("held open")
+
+    loop.saver._folder.remove = refuse  # type: ignore[method-assign]
+    loop.run()
+
+
+def test_a_marker_cut_in_half_does_not_stay(tmp_path: Path) -> None:
+    from trainers.checkpoint import Marker, remove_unfinished
+
+    folder = Folder(str(tmp_path))
+    for step in (5, 10):
+        write_pieces(folder, step, 0, [])
+        write_marker(folder, Marker(step=step, optimizer_steps=step, shapes={}, files={}), 1)
+    marker = tmp_path / step_name(10) / "complete.json"
+    marker.write_bytes(marker.read_bytes()[:20])
+    remove_unfinished(folder)
+    assert folder.names() == [step_name(5)]
+
+
+def test_a_uri_keeps_its_query_and_each_training_its_folder(tmp_path: Path) -> None:
+    from trainers.checkpoint import checkpoint_folder
+
+    base = "s3://bucket/prefix?region=eu-west-1&endpoint_override=localhost:9000"
+    settings = config(checkpoint={"folder": base})
+    assert checkpoint_folder(settings, tmp_path, "run", "train-a").path("x") == "bucket/prefix/run/train-a/x"
+
+
 def test_the_policy_keeps_last_best_and_every_nth(tmp_path: Path) -> None:
     from trainers.checkpoint import Marker
 

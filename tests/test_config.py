@@ -92,6 +92,13 @@ def test_every_problem_is_reported_at_once() -> None:
 def test_values_that_contradict_each_other_are_refused_with_the_section() -> None:
     assert refusal(JOB, "model.path=elsewhere").field == "model (job.yaml:2)"
     assert refusal(JOB, "train.warmup_steps=10").field == "train (job.yaml:7)"
+    float16 = ("train.dtype=float16", "train.deepspeed={stage: 0}")
+    assert "needs a higher ZeRO stage" in refusal(JOB, *float16).message
+    for folder in ("checkpoints", "~/checkpoints", "s3://key:secret@bucket/x"):
+        found = refusal(JOB, f"train.checkpoint.folder={folder}")
+        assert found.field == "train.checkpoint.folder (command line)"
+        assert "secret" not in str(found)
+    assert refusal(JOB, "train.seed=-1").field == "train.seed (command line)"
     assert "needs a `data` section" in refusal(JOB, "data=null").message
     assert refusal(JOB, "train.betas=[0.9, 1.0]").field == "train.betas.1 (command line)"
     assert refusal(JOB, "model.name=../x").field == "model.name (command line)"

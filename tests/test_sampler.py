@@ -7,7 +7,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from trainers.data.sampler import accumulation_of, global_batch, micro_batches, permute
+from trainers.config import BatchConfig, TrainConfig
+from trainers.data.sampler import global_batch, micro_batches, permute
 
 ONE = [1.0]
 RECORDED = [4, 2, 6, 7, 9, 3]
@@ -87,7 +88,8 @@ def test_a_mixture_has_its_shares_and_each_source_its_own_epochs() -> None:
 def test_micro_batches_partition_the_batch_whatever_the_number_of_workers(
     workers: int, micro: int, accumulation: int
 ) -> None:
-    assert accumulation_of(8, micro, workers) == accumulation
+    config = TrainConfig(steps=1, learning_rate=1, batch=BatchConfig(sequences=8, micro=micro))
+    assert config.accumulation(workers) == accumulation
     lengths = np.random.default_rng(0).integers(1, 500, size=8)
     parts = [micro_batches(np.arange(8), lengths, rank, workers, accumulation) for rank in range(workers)]
     assert {len(micros) for micros in parts} == {accumulation}

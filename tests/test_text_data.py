@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_signatures_estimate_the_similarity() -> None:
         estimate = float((signatures[0] == signatures[1]).mean())
         assert abs(estimate - similarity(one, other)) < 0.05  # three standard errors
     assert signature(b"two words", config).tolist() != signature(b"words two", config).tolist()
+
+
+def test_texts_without_spaces_are_compared_by_characters() -> None:
+    rng = random.Random(0)
+    one = "".join(chr(rng.randrange(0x4E00, 0x4F00)) for _ in range(2000))
+    other = one[:1000] + "\u4fff" + one[1001:]
+    signatures = [signature(each.encode(), NearConfig()) for each in (one, other, one[::-1])]
+    assert (signatures[0] == signatures[1]).mean() > 0.95
+    assert (signatures[0] == signatures[2]).mean() < 0.1
 
 
 def test_near_duplicates_are_dropped_and_merely_similar_texts_are_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_what_is_not_unicode_is_replaced_on_demand(tmp_path: Path) -> None:
 def test_a_source_that_is_missing_or_holds_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bin").touch()
     for path, message in (
-        ("nowhere", "is missing"), ("", "no text files"), ("a.bin", "no text files"), ("*.txt", "no text files"),
+        ("nowhere", "is missing"), ("", "no text files"), ("a.bin", "no text files"), ("*.txt", "No file matches"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=message) as caught:
             text.identity(Config(sources=[SourceConfig(path=f"{tmp_path}/{path}", name="mine")]))
@@ -192,9 +193,25 @@ def test_a_source_that_is_missing_or_holds_no_text_is_refused(tmp_path: Path) ->
         find(SourceConfig(path="bogus://bucket/x"))
 
 
+def test_links_and_pipes_neither_repeat_nor_stop_a_listing(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for path in ("a.txt", "sub/b.txt"):
+        (tmp_path / path).touch()
+    (tmp_path / "self").symlink_to(".")
+    (tmp_path / "sub" / "up").symlink_to("..")
+    os.mkfifo(tmp_path / "pipe")
+    assert [file.relative for file in find(SourceConfig(path=str(tmp_path))).files] == ["a.txt", "sub/b.txt"]
+    (tmp_path / "sub").chmod(0)
+    assert [file.relative for file in find(SourceConfig(path=f"{tmp_path}/*.txt")).files] == ["a.txt"]
+
+
 def test_keys_are_checked() -> None:
     with pytest.raises(ValidationError, match="same name"):
         Config(sources=[SourceConfig(path="a/x.txt"), SourceConfig(path="b/x.txt")])
+    with pytest.raises(ValidationError, match="must not hold credentials"):
+        SourceConfig(path="s3://key:secret@bucket/x")
+    with pytest.raises(ValidationError, match="share is too small"):
+        Config(sources=[SourceConfig(path="a"), SourceConfig(path="b", weight=1e-4)])
     for keys in ({"sources": []}, {"sources": [{"path": "a", "weight": 0}]}, {"heldout": 0}, {"clean": {"strip": 3}}):
         with pytest.raises(ValidationError):
             Config.model_validate({"sources": [{"path": "a"}], **keys})
@@ -216,6 +233,7 @@ def test_identity_and_estimate_read_no_file(tmp_path: Path) -> None:
 def test_cleaning() -> None:
     raw = "\ufeff e\u0301 \x07a\x00b\r\nc\rd\te\x0c \n"
     assert clean(raw, CleanConfig(), is_html=False) == "é ab\nc\nd\te"
+    assert clean("a\x0bb\x0cc\x85d", CleanConfig(), is_html=False) == "a\nb\nc\nd"
     assert clean("ﬁ", CleanConfig(unicode="NFKC"), is_html=False) == "fi"
     nothing = Config(sources=[SourceConfig(path="x")], clean=False).cleaning
     assert clean(raw, nothing, is_html=True) == raw
@@ -228,6 +246,7 @@ def test_cleaning() -> None:
     [
         ("<p>One\n  <b>two</b> three</p><p>four</p>", "One two three\n\nfour"),
         ("<head><title>T</title><style>p{}</style></head><body><script>x<y</script>b", "T\n\nb"),
+        ("<html><head><title>T</title><meta x><p>b", "T\n\nb"), ("a<svg><title>close</title></svg>b", "ab"),
         ("<pre>a\n  b</pre>c", "a\n  b\n\nc"), ("a<br>b<br/>c", "a\nb\nc"), ("&lt;x&gt; &eacute; &#955;", "<x> é λ"),
         ("<ul><li>a</li> <li>b</li></ul>", "a\nb"), ("<![if IE]>a<![endif]><!-- c -->b", "ab"), ("a < b <", "a < b <"),
         ("<p>unclosed <div>b", "unclosed\nb"), ("", ""), ("<a href='x", "<a href='x"),

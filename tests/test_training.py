@@ -14,7 +14,7 @@ from cluster.rundir import read_metrics
 from tests.tiny import make_tiny_model
 from tests.tiny_tokens import make_tokens
 from tests.workers import run_workers, train_all, training_job
-from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, ParameterGroup, TrainConfig
+from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, LoraConfig, ParameterGroup, TrainConfig
 from trainers.data.sampler import global_batch
 from trainers.data.store import TokenData
 from trainers.engine import learning_rate, parameter_groups
@@ -150,6 +150,33 @@ def require_same_losses(folder: Path, model: Path, tokens: Path, ways: dict[str,
     for name, job in jobs.items():
         assert "resumed at step 3" in job.metrics_file.with_name("events.jsonl").read_text(), name
         assert losses(job) == pytest.approx(expected, rel=1e-5), name
+
+
+def test_an_adapter_in_bfloat16_leaves_the_rotary_frequencies_exact(tmp_path: Path, model: Path, tokens: Path) -> None:
+    settings = config(2, SEQUENCES, "bfloat16").model_copy(update={"adapter": LoraConfig(rank=4), "steps": 2})
+    job = training_job(tmp_path / "run", settings, model, tokens)
+    (dtypes,) = run_workers(1, tmp_path / "rendezvous", buffer_types, job)
+    assert set(dtypes) == {"torch.float32"}
+
+
+def buffer_types(rank: int, workers: int, job: Job) -> list[str]:
+    from trainers.build import build
+
+    built = build(job, workers)
+    return [str(buffer.dtype) for name, buffer in built.engine.module.named_buffers() if "inv_freq" in name]
+
+
+def test_workers_with_unequal_terms_measure_and_train_on_at_stage_3(tmp_path: Path, model: Path, tokens: Path) -> None:
+    # Seven held-out examples for two workers and a small chunk: one has more of them to go through the head.
+    evaluation = {"every_steps": 1, "sequences": 7, "batch": 2}
+    base = config(3, SEQUENCES // 4).model_copy(update={"schedule": "constant"})
+    way = {"objective": {"kind": "sft", "head_chunk": 8}, "evaluation": evaluation}
+    settings = TrainConfig.model_validate({**base.model_dump(), **way})
+    jobs = [training_job(tmp_path / str(workers), settings, model, tokens) for workers in (1, 2)]
+    for workers, job in zip((1, 2), jobs, strict=True):
+        run_workers(workers, tmp_path / f"rendezvous-{workers}", train_all, [job])
+    for key in ("loss", "heldout_loss", "heldout_accuracy"):
+        assert losses(jobs[1], key) == pytest.approx(losses(jobs[0], key), rel=1e-5), key
 
 
 def plain_training(base: Path, tokens: Path, settings: TrainConfig) -> tuple[list[float], list[float]]:

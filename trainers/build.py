@@ -67,12 +67,12 @@ def build(job: Job, workers: int) -> Built:
     # While this object lives, transformers loads each weight into the shard that keeps it.
     partitioned = _partitioned_loading(job, workers)
     model = load_model(job.base, dtype, head).train()
-    _restore_buffers(model)
     if config.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.adapter is not None:
         # peft keeps new adapter weights in float32; DeepSpeed wants one dtype and holds the float32 master copy itself.
         add_lora(model, config.adapter, head).to(model.dtype)  # its layers now sit inside `model`
+    _restore_buffers(model)
     if config.compile:
         _compile(model)
     operations = _operations(model)
@@ -90,8 +90,8 @@ def _partitioned_loading(job: Job, workers: int) -> Any:
 
 
 def _restore_buffers(model: Any) -> None:
-    # zero.Init gives every tensor made within it the model's type, the rotary frequencies too. Rounded to bfloat16 they
-    # are off by up to 0.4%: at position 4,000 that is many radians, and nothing would say so.
+    # zero.Init gives every tensor made within it the model's type, as `Module.to` does, the rotary frequencies too.
+    # Rounded to bfloat16 they are off by up to 0.4%: at position 4,000 that is many radians, and nothing would say so.
     for module in model.modules():
         computed = [getattr(module, name) for name in module._non_persistent_buffers_set]
         if any(buffer is not None and buffer.dtype in (torch.bfloat16, torch.float16) for buffer in computed):

@@ -70,23 +70,25 @@ class Folder:
     """A folder of checkpoints, on local disk or in an object store.
 
     Args:
-        location: a path, or a URI such as `s3://bucket/prefix`.
+        location: a path, or a URI such as `s3://bucket/prefix` or `s3://bucket/prefix?endpoint_override=…`.
+        parts: folders below it.
 
     Raises:
         ConfigError: the URI's scheme is not known.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, *parts: str) -> None:
         try:
             if "://" in location:
-                self._files, self._root = pafs.FileSystem.from_uri(location)
+                self._files, root = pafs.FileSystem.from_uri(location)
             else:
-                self._files, self._root = pafs.LocalFileSystem(), str(Path(location).absolute())
+                self._files, root = pafs.LocalFileSystem(), str(Path(location).absolute())
         except (ValueError, OSError) as error:
             raise ConfigError(
                 "The checkpoint folder's address is not understood.", field="train.checkpoint.folder", got=location,
                 expected="a path, s3://…, gs://… or file:///…", fix=str(error),
             ) from None  # fmt: skip
+        self._root = posixpath.join(root, *parts)
         self.location = location
 
     @property
@@ -100,20 +102,20 @@ class Folder:
 
     def write(self, parts: tuple[str, ...], content: Iterator[bytes | memoryview]) -> tuple[int, str]:
         """Write a file; gives its size and SHA-256."""
-        if self.is_local:
-            Path(self.path(*parts)).parent.mkdir(parents=True, exist_ok=True)
+        target = written = self.path(*parts)
+        if self.is_local:  # elsewhere a file is there when its stream is closed, and not before
+            written = f"{target}.part"
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
-        with self._files.open_output_stream(self.path(*parts)) as stream:
+        with self._files.open_output_stream(written) as stream:
             for piece in content:
                 stream.write(piece)
                 digest.update(piece)
                 size += len(piece)
         if self.is_local:
-            descriptor = os.open(self.path(*parts), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _synchronize(written)
+            os.replace(written, target)  # noqa: PTH105
+            _synchronize(posixpath.dirname(target))
         return size, digest.hexdigest()
 
     def open(self, *parts: str) -> Any:
@@ -146,11 +148,25 @@ class Folder:
         self._files.delete_dir(self.path(name))
 
 
-def checkpoint_folder(config: TrainConfig, run_folder: Path, name: str) -> Folder:
-    """Where a training's checkpoints lie: in its folder of the run directory, or where the configuration says."""
+def _synchronize(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def checkpoint_folder(config: TrainConfig, folder: Path, run: str, name: str) -> Folder:
+    """Where a training's checkpoints lie: in its folder of the run directory, or where the configuration says.
+
+    Args:
+        folder: the training's, in the run directory.
+        run: the run's name.
+        name: the training's name.
+    """
     if config.checkpoint.folder is None:
-        return Folder(str(run_folder / "checkpoints"))
-    return Folder(f"{config.checkpoint.folder.rstrip('/')}/{name}")
+        return Folder(str(folder), "checkpoints")
+    return Folder(config.checkpoint.folder, run, name)
 
 
 def step_name(step: int) -> str:
@@ -214,9 +230,10 @@ def best_of(markers: list[Marker]) -> Marker | None:
 
 
 def remove_unfinished(folder: Folder) -> None:
-    """Remove what a kill left without a marker. Only when nobody is writing."""
+    """Remove what a kill left without a marker that can be read. Only when nobody is writing."""
+    complete = {step_name(marker.step) for marker in list_checkpoints(folder)}
     for name in folder.names():
-        if _STEP.fullmatch(name) and folder.size(name, _MARKER) is None:
+        if _STEP.fullmatch(name) and name not in complete:
             folder.remove(name)
 
 

@@ -114,12 +114,23 @@ class CheckpointConfig(Config):
     keep_every_steps: PositiveInt | None = None
     """Keep those of every so many steps for good."""
     folder: str | None = None
-    """Where checkpoints go, if not into the run directory: a path or a URI (`s3://bucket/prefix`, `gs://…`,
+    """Where checkpoints go, if not into the run directory: an absolute path or a URI (`s3://bucket/prefix`, `gs://…`,
     `file:///…`) that every worker reaches."""
     asynchronous: bool = True
     """Write while training goes on; costs a copy of the worker's share of the states in memory."""
     max_failures: int = Field(default=3, ge=0)
     """Worker deaths survived by restarting from the newest checkpoint."""
+
+    @field_validator("folder")
+    @classmethod
+    def _is_the_same_everywhere(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value and not Path(value).is_absolute():
+            raise _value_error(
+                "Workers have other working directories.",
+                got=value,
+                expected="an absolute path, or a URI such as s3://…",
+            )
+        return without_secret(value)
 
 
 class ScheduleConfig(Config):
@@ -128,7 +139,7 @@ class ScheduleConfig(Config):
     every_steps: PositiveInt
     """Optimizer steps between two measurements; the last step always makes one."""
     sequences: PositiveInt | None = None
-    """Held-out examples measured, the first ones; default: all."""
+    """Held-out examples measured, at equal distances; default: all."""
     batch: PositiveInt = 8
     """Examples a worker scores at once."""
     patience: PositiveInt | None = None
@@ -219,7 +230,7 @@ class TrainConfig(Config):
         default=["tensorboard", "prometheus"], validate_default=True
     )
     """Where the metrics of each step go beside metrics.jsonl: files of trainers/trackers."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of the sampling order, of the adapter's initial weights and of dropout."""
 
     @model_validator(mode="after")
@@ -228,6 +239,16 @@ class TrainConfig(Config):
             raise _value_error(
                 "The warm-up never ends.", got=f"warmup_steps={self.warmup_steps}",
                 expected=f"fewer than steps={self.steps}",
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _float16_is_scaled(self) -> TrainConfig:
+        # DeepSpeed scales the loss in its sharded optimizers; its unsharded one only takes the scale back.
+        if self.dtype == "float16" and self.deepspeed.stage == 0:
+            raise _value_error(
+                "`dtype: float16` needs a higher ZeRO stage: unsharded, its loss is not scaled.",
+                got="deepspeed.stage: 0", expected="deepspeed.stage: 1 or higher, or dtype: bfloat16",
             )  # fmt: skip
         return self
 
@@ -254,10 +275,26 @@ class EvaluateConfig(Config):
 
     questions: list[str] = Field(default_factory=list)
     """Asked of the model before and after; answers are decoded greedily."""
+    sequences: PositiveInt | None = None
+    """Held-out examples measured, at equal distances; default: all, one process measures them."""
     max_new_tokens: PositiveInt = 160
     """Length limit of an answer."""
     batch: PositiveInt = 4
     """Sequences scored at once."""
+
+
+def without_secret(value: str | None) -> str | None:
+    """A path or URI, unless it holds a password: configurations are kept, printed and shown in reports.
+
+    Raises:
+        ConfigValueError: it holds one.
+    """
+    if value is not None and "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
+        raise _value_error(
+            "A URI must not hold credentials.", got=value.partition("://")[0] + "://…@…",
+            expected="a URI without them; they belong in the environment, such as $AWS_ACCESS_KEY_ID",
+        )  # fmt: skip
+    return value
 
 
 def _value_error(message: str, *, got: str, expected: str) -> ValueError:

@@ -41,8 +41,8 @@ def evaluate(
     model.to(device)  # type: ignore[arg-type]  # torch's overloads hide transformers' own
     measure, data = objective_of(objective, tokenizer), TokenData(heldout)
     data.require_tokenizer(model_dir)
-    total = len(data) + len(config.questions)
-    order = sorted(range(len(data)), key=lambda index: int(data.lengths[index]))
+    order = sorted(spread(len(data), config.sequences), key=lambda index: int(data.lengths[index]))
+    total = len(order) + len(config.questions)
     sums: dict[str, float] = {}
     with torch.inference_mode():
         for start in range(0, len(order), config.batch):
@@ -59,7 +59,7 @@ def evaluate(
         answer, num_tokens = answer_question(model, tokenizer, question, config.max_new_tokens)
         answers.append({"question": question, "answer": answer})
         generated += num_tokens
-        progress.write(len(data) + index + 1, total, words)
+        progress.write(len(order) + index + 1, total, words)
     loss_value = figures.pop("loss")
     return {
         "heldout_loss": loss_value,
@@ -87,9 +87,9 @@ def measure_sharded(
     import torch.distributed as dist
 
     rank, workers = dist.get_rank(), dist.get_world_size()
-    count = min(config.sequences or len(heldout), len(heldout))
-    rounds = -(-count // (config.batch * workers))
-    mine = list(range(rank, count, workers))
+    chosen = spread(len(heldout), config.sequences)
+    rounds = -(-len(chosen) // (config.batch * workers))
+    mine = chosen[rank::workers]
     sums: dict[str, float] = {"terms": 0.0, "loss": 0.0}
     engine.eval()
     try:
@@ -105,6 +105,12 @@ def measure_sharded(
         engine.train()
     names = sorted(sums)
     return _means(dict(zip(names, sum_over_workers([sums[name] for name in names]), strict=True)))
+
+
+def spread(length: int, count: int | None) -> list[int]:
+    """`count` places out of `length` at equal distances (None: all), so that every source and file has its share."""
+    count = min(count or length, length)
+    return [index * length // count for index in range(count)]
 
 
 def _batch(objective: Objective, data: TokenData, indices: list[int]) -> Batch:

@@ -80,7 +80,7 @@ def export_result(job: Job) -> None:
     from trainers.checkpoint import best_of, checkpoint_folder, list_checkpoints
     from trainers.export import export
 
-    folder = checkpoint_folder(job.config, job.folder, job.name)
+    folder = checkpoint_folder(job.config, job.folder, job.run, job.name)
     markers = list_checkpoints(folder)
     evaluation = job.config.evaluation
     marker = best_of(markers) if evaluation is not None and evaluation.publish == "best" else None

@@ -74,6 +74,8 @@ class _State:
 
     best: dict[str, float] | None = None
     """`step` and `heldout_loss` of the best measurement."""
+    gained: float | None = None
+    """The last held-out loss that was lower than the one before by `min_gain`."""
     without_gain: int = 0
     """Measurements since then."""
     stopped: str | None = None
@@ -85,9 +87,14 @@ class _State:
     diverged_for: int = 0
     """Steps on end whose loss was far above that."""
 
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best measurement."""
+        return None if self.best is None else int(self.best["step"])
+
     def kept(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
-        return {"best": self.best, "without_gain": self.without_gain, "stopped": self.stopped}
+        return {"best": self.best, "gained": self.gained, "without_gain": self.without_gain, "stopped": self.stopped}
 
 
 class _Training:
@@ -111,15 +118,15 @@ class _Training:
         self.built = build(job, workers)
         self.engine: DeepSpeedEngine = self.built.engine
         forget_dummy_step(self.engine)
-        folder = checkpoint_folder(job.config, job.folder, job.name)
+        folder = checkpoint_folder(job.config, job.folder, job.run, job.name)
         events = Events(job, rank)
         marker = restore(self.engine, folder, events.write)
         self.first = marker.step if marker else 0
         self.state = _State(**marker.progress) if marker else _State()
         evaluation = job.config.evaluation
-        keep_best = job.config.checkpoint.keep_best or bool(evaluation and evaluation.publish == "best")
+        self.keep_best = job.config.checkpoint.keep_best or bool(evaluation and evaluation.publish == "best")
         self.saver: Saver = Saver(
-            folder, job.config.checkpoint, self.engine.device, keep_best=keep_best, event=events.write
+            folder, job.config.checkpoint, self.engine.device, keep_best=self.keep_best, event=events.write
         )
         if self.first:
             events.write(f"resumed at step {self.first} with {workers} workers")
@@ -154,7 +161,8 @@ class _Training:
         self._guard(step, sums["loss"], data)
         if log is not None:
             log.step(step, sums, data, measured, seconds, self.built.flops(sums))
-        if (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped:
+        due = (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped
+        if due or (self.keep_best and self.state.best_step == step + 1):
             self.saver.save(self.engine, step + 1, measured.get("loss"), self.state.kept())
 
     def _forward_backward(self, step: int, data: StepData) -> dict[str, float]:
@@ -220,14 +228,16 @@ class _Training:
 
         figures = measure_sharded(self.engine, self.built.objective, self.heldout, evaluation, self._sum)
         state = self.state
-        if state.best is None or figures["loss"] < state.best["heldout_loss"] - evaluation.min_gain:
-            state.best, state.without_gain = {"step": step + 1, "heldout_loss": figures["loss"]}, 0
+        if state.best is None or figures["loss"] < state.best["heldout_loss"]:
+            state.best = {"step": step + 1, "heldout_loss": figures["loss"]}
+        if state.gained is None or figures["loss"] < state.gained - evaluation.min_gain:
+            state.gained, state.without_gain = figures["loss"], 0
         else:
             state.without_gain += 1
         if evaluation.patience is not None and state.without_gain >= evaluation.patience and not last:
             state.stopped = (
-                f"the held-out loss did not fall by {evaluation.min_gain:g} nats in {state.without_gain} measurements "
-                f"after step {state.best['step']:.0f}"
+                f"the held-out loss did not fall by {evaluation.min_gain:g} nats in {state.without_gain} measurements; "
+                f"the best is step {state.best['step']:.0f}"
             )
         return figures
 

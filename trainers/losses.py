@@ -5,13 +5,22 @@ Legend: n tokens, h hidden width, v vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy, linear
 
 # Scores that are turned into gradients at once on a CPU: 4 MB of float32, which stay in its cache.
 _CACHED = 1 << 20
+
+
+class HeadLoss(NamedTuple):
+    """What the head makes of hidden states and targets."""
+
+    total: torch.Tensor
+    """Summed cross-entropy in nats, a float32 scalar."""
+    right: torch.Tensor | None
+    """Targets that are the most probable token, a scalar; None where gradients are wanted."""
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -30,16 +39,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         bias: torch.Tensor | None,
         targets: torch.Tensor,
         chunk: int,
-    ) -> torch.Tensor:
-        wanted = ctx.needs_input_grad
+        measured: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # A weight needs its gradient where nobody will ask for one, too.
+        wanted = (False,) * 3 if measured else ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if wanted[0] else None
         grad_weight: torch.Tensor | None = None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wanted[2] else None
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        sums = torch.zeros(2, dtype=torch.float32, device=hidden.device)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
             logits = linear(hidden[part], weight, bias)
-            total += _softmax_gradient(logits, targets[part], grad_bias, wanted=any(wanted))
+            sums += _softmax_gradient(logits, targets[part], grad_bias, wanted=any(wanted))
             if grad_hidden is not None:
                 torch.mm(logits, weight, out=grad_hidden[part])
             if wanted[1]:
@@ -52,70 +63,72 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
         )
-        return total
+        total, right = sums.unbind()
+        ctx.mark_non_differentiable(right)
+        return total, right
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        (upstream,) = grads
+        upstream, _ = grads
         kept, ctx.grads = ctx.grads, None  # with no one else holding them, autograd takes them over without a copy
-        return *[None if grad is None else grad.mul_(upstream) for grad in kept], None, None
+        return *[None if grad is None else grad.mul_(upstream) for grad in kept], None, None, None
 
 
 def _softmax_gradient(
     logits: torch.Tensor, targets: torch.Tensor, grad_bias: torch.Tensor | None, *, wanted: bool
 ) -> torch.Tensor:
-    """Summed cross-entropy; `logits` [n, v] are overwritten by its gradient if that is wanted.
+    """[2]: summed cross-entropy, and right predictions; `logits` [n, v] are overwritten by the loss's gradient if that
+    is wanted. Predictions are counted only if it is not, which is when something is measured.
 
     Args:
         grad_bias: [v], to which the sum of the gradients is added.
     """
     rows = len(logits) if logits.is_cuda else max(1, _CACHED // logits.shape[1])
-    total = torch.zeros((), dtype=torch.float32, device=logits.device)
+    sums = torch.zeros(2, dtype=torch.float32, device=logits.device)
     for start in range(0, len(logits), rows):
         part = slice(start, start + rows)
         classes, counted = targets[part, None].clamp(min=0), (targets[part, None] >= 0).float()  # [rows, 1]
         scores = logits[part].float()
+        if not wanted:
+            sums[1] += (scores.argmax(-1) == targets[part]).sum()
         largest, right = scores.amax(-1, keepdim=True), scores.gather(-1, classes)
-        sums = scores.sub_(largest).exp_().sum(-1, keepdim=True)
-        total += ((sums.log() + largest - right) * counted).sum()
+        powers = scores.sub_(largest).exp_().sum(-1, keepdim=True)
+        sums[0] += ((powers.log() + largest - right) * counted).sum()
         if not wanted:
             continue
-        scores.mul_(counted / sums).scatter_add_(-1, classes, -counted)  # softmax less one at the target
+        scores.mul_(counted / powers).scatter_add_(-1, classes, -counted)  # softmax less one at the target
         if grad_bias is not None:
             grad_bias += scores.sum(0)
         if scores.dtype != logits.dtype:  # else they are the same memory
             logits[part] = scores
-    return total
+    return sums
 
 
 def head_cross_entropy(
-    head: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int | None
-) -> torch.Tensor:
-    """Summed cross-entropy of `head(hidden)`, a float32 scalar.
+    head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor, chunk: int | None
+) -> HeadLoss:
+    """Summed cross-entropy of `head(hidden)`, and how many targets are the most probable token.
+
+    The head is called once however many chunks there are, as a module: ZeRO-3's hooks gather its weight, and every
+    worker must call it equally often.
 
     Args:
+        head: the output layer; one that is not a plain linear layer (an adapter's) computes all logits at once.
         hidden: [n, h].
         targets: [n] token ids; negative ones do not count.
         chunk: tokens whose logits are held at once; None: all.
     """
-    if chunk is None:
-        return cross_entropy(head(hidden).float(), targets, reduction="sum")
-    # Called through the module, so that ZeRO-3's hooks gather a partitioned weight.
+    measured = not torch.is_grad_enabled()
+    if chunk is None or type(head) is not torch.nn.Linear:
+        logits = head(hidden).float()
+        right = (logits.argmax(-1) == targets).sum() if measured else None
+        return HeadLoss(cross_entropy(logits, targets, reduction="sum"), right)
     forward = head.forward
     chunked: Any = _ChunkedCrossEntropy.apply
     replaced: Any = head
-    replaced.forward = lambda states: chunked(states, head.weight, head.bias, targets, chunk)
+    replaced.forward = lambda states: chunked(states, head.weight, head.bias, targets, chunk, measured)
     try:
-        total: torch.Tensor = head(hidden)
+        total, right = head(hidden)
     finally:
         replaced.forward = forward
-    return total
-
-
-def right_predictions(head: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
-    """How many of [n] `targets` (negative ones do not count) are the head's most probable token, a float32 scalar."""
-    right = torch.zeros((), dtype=torch.float32, device=hidden.device)
-    for start in range(0, len(hidden), chunk):
-        part = slice(start, start + chunk)
-        right += (head(hidden[part]).argmax(-1) == targets[part]).sum()
-    return right
+    return HeadLoss(total, right if measured else None)

@@ -35,6 +35,10 @@ class Events:
             stream.write(json.dumps(record) + "\n")
 
 
+# Of a step; which they are is a function of seed and step anyway (`trainers.data.sampler.global_batch`).
+_LOGGED_SAMPLES = 128
+
+
 class StepLog:
     """Metrics of every step.
 
@@ -96,9 +100,10 @@ class StepLog:
             "trained_tokens": int(sums["terms"]),
             "padding_share": 1.0 - sums["tokens"] / sums["padded_tokens"],
             "seconds": seconds,
-            "samples": data.draw.indices.tolist(),
             "time": time.time(),
         }
+        if len(data.draw.indices) <= _LOGGED_SAMPLES:
+            record["samples"] = data.draw.indices.tolist()
         try:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()

@@ -53,8 +53,12 @@ def read_outcome(folder: Path) -> dict[str, Any]:
 
 
 def write_memory(job: Job, rank: int, bytes_before: int) -> None:
-    """Record this worker's peak memory."""
+    """Record this worker's peak memory, of its GPU where it has one."""
+    import torch
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if torch.cuda.is_available():
+        peak, bytes_before = torch.cuda.max_memory_reserved(), 0
     record = {"rank": rank, "peak_bytes": peak, "before_model_bytes": bytes_before}
     write_atomically(_memory_file(job.folder, rank), json.dumps(record))
 

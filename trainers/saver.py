@@ -69,7 +69,7 @@ class Saver:
         self._rank, self._workers = dist.get_rank(), dist.get_world_size()
         self._marker: Marker | None = None
         self._thread: threading.Thread | None = None
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self.failure: str | None = None
         """Why the last save failed; None when it did not."""
 
@@ -78,14 +78,9 @@ class Saver:
         self.finish()
         asynchronous = self._config.asynchronous
         pieces = [_copy(fragment) for fragment in fragments(engine)]
-        shapes = {
-            name.removeprefix("model."): list(getattr(parameter, "ds_shape", parameter.shape))
-            for name, parameter in engine.module.named_parameters()
-            if parameter.requires_grad
-        }
         self._marker = Marker(
-            step=step, optimizer_steps=optimizer_steps(engine), loss_scale=_loss_scale(engine), shapes=shapes, files={},
-            heldout_loss=heldout_loss, progress=progress,
+            step=step, optimizer_steps=optimizer_steps(engine), loss_scale=_loss_scale(engine), shapes=_shapes(engine),
+            files={}, heldout_loss=heldout_loss, progress=progress,
         )  # fmt: skip
         self._error = None
         self._thread = threading.Thread(target=self._write, args=(step, pieces), name="checkpoint")
@@ -96,7 +91,7 @@ class Saver:
     def _write(self, step: int, pieces: list[Piece]) -> None:
         try:
             write_pieces(self._folder, step, self._rank, pieces)
-        except OSError as error:
+        except Exception as error:  # the others wait for this worker's vote, whatever went wrong
             self._error = error
 
     @property
@@ -118,9 +113,10 @@ class Saver:
         if self._rank == 0 and not failed:
             try:
                 write_marker(self._folder, marker, self._workers)
-                sweep(self._folder, self._config.keep, self._config.keep_every_steps, self._keep_best)
             except OSError as error:
                 self._error = error
+            else:
+                self._sweep()
         outcome = [bool(failed) or self._error is not None, str(self._error or "")]
         gathered: list[Any] = [None] * self._workers
         dist.all_gather_object(gathered, outcome)
@@ -130,6 +126,12 @@ class Saver:
             self._event(f"checkpoint at step {marker.step} failed, the one before is kept: {self.failure}")
             with suppress(OSError):  # what is left has no marker, and goes at the next start
                 self._folder.remove(step_name(marker.step))
+
+    def _sweep(self) -> None:
+        try:
+            sweep(self._folder, self._config.keep, self._config.keep_every_steps, self._keep_best)
+        except OSError as error:
+            self._event(f"old checkpoints could not be removed: {error}")
 
     def finish(self) -> None:
         """Wait for a save that is still being written, on all workers."""
@@ -152,6 +154,14 @@ class Saver:
                 expected="a writable folder with room for the model's states",
                 fix="free space and run the same command: it goes on from the last good checkpoint",
             )  # fmt: skip
+
+
+def _shapes(engine: DeepSpeedEngine) -> dict[str, list[int]]:
+    return {
+        name.removeprefix("model."): list(getattr(parameter, "ds_shape", parameter.shape))
+        for name, parameter in engine.module.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def _copy(fragment: Any) -> Piece:
@@ -202,6 +212,12 @@ def _altered(folder: Folder, marker: Marker) -> str | None:
 
 
 def _load(engine: DeepSpeedEngine, folder: Folder, marker: Marker) -> None:
+    if different := [name for name, shape in _shapes(engine).items() if marker.shapes.get(name) != shape]:
+        raise ClusterError(
+            "The checkpoint does not hold a parameter as this model has it.",
+            field=f"{step_name(marker.step)}: {different[0]}", got=marker.shapes.get(different[0]),
+            expected=_shapes(engine)[different[0]], fix="run with --fresh",
+        )  # fmt: skip
     reader = Reader(folder, marker)
     try:
         for fragment in fragments(engine):

@@ -26,7 +26,9 @@ def collect(context: Context, config: DataConfig) -> Manifest:
         report = context.remote("collect", _collect, with_absolute_paths(config), folder, cpus=cores(config))
         return Made(report, source=_source(config))
 
-    settings = config.model_dump(mode="json", exclude={"name", "max_length"})
+    # Of a mixture, the weights are the tokens' affair.
+    unused: Any = {"name": True, "max_length": True, "sources": {"__all__": {"weight"}}}
+    settings = config.model_dump(mode="json", exclude=unused)
     outcome = context.make(
         "dataset", VERSION, settings, {}, work, publish_as=config.name, kind="dataset", outside=identity
     )

@@ -59,7 +59,7 @@ def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfi
     name = training_name(config, base.id, tokens.id)
     folder = context.run.path / "train" / name
     if context.fresh:
-        _remove(config, folder, name)
+        _remove(context, config, folder)
     kind = "adapter" if config.adapter is not None else "model"
     outcome = context.make(
         "train", VERSION, identity(config), {"base": base, "tokens": tokens},
@@ -68,7 +68,7 @@ def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfi
     )  # fmt: skip
     _show(outcome.report, config)
     if not (config.checkpoint.keep_best or config.checkpoint.keep_every_steps):
-        _remove(config, folder, name)  # the result is published; its checkpoints have served
+        _remove(context, config, folder)  # the result is published; its checkpoints have served
     return outcome.artifact
 
 
@@ -101,8 +101,8 @@ def _work(context: Context, job: Job) -> Made:
     return Made(report, metrics={"final_loss": report["final_loss"], "steps": report["steps"]})
 
 
-def _remove(config: TrainConfig, folder: Path, name: str) -> None:
-    checkpoints = checkpoint_folder(config, folder, name)
+def _remove(context: Context, config: TrainConfig, folder: Path) -> None:
+    checkpoints = checkpoint_folder(config, folder, context.job.name, folder.name)
     for step in checkpoints.names():
         checkpoints.remove(step)
     shutil.rmtree(folder, ignore_errors=True)

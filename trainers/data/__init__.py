@@ -1,1 +1,1 @@
-"""Chat data: reading, rendering with the loss mask, checks, and the sampler."""
+"""Data as training reads it: token shards, the sampler, packed rows, the thread that prepares batches; chat files."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
-_BLOCK = 1000
+BLOCK = 1000
 _ROUNDS = 4
 _MASK = np.uint64(0xFFFFFFFF)
 
@@ -84,11 +84,11 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _deal(seed: int, places: Indices, weights: tuple[float, ...]) -> tuple[Indices, Indices]:
     """For each place, which source it goes to, and how many places before it went there."""
     sources, ordinals = np.empty_like(places), np.empty_like(places)
-    for block in np.unique(places // _BLOCK):
+    for block in np.unique(places // BLOCK):
         pattern, before = _block(seed, int(block), weights)
         shares = np.bincount(pattern, minlength=len(weights))
-        here = places // _BLOCK == block
-        within = places[here] % _BLOCK
+        here = places // BLOCK == block
+        within = places[here] % BLOCK
         sources[here] = pattern[within]
         ordinals[here] = block * shares[pattern[within]] + before[within]
     return sources, ordinals
@@ -97,10 +97,10 @@ def _deal(seed: int, places: Indices, weights: tuple[float, ...]) -> tuple[Indic
 @lru_cache(maxsize=8)
 def _block(seed: int, block: int, weights: tuple[float, ...]) -> tuple[Indices, Indices]:
     """The sources of a block's places, and the place's rank among those of its source."""
-    bounds = np.round(np.cumsum([0.0, *weights]) * _BLOCK).astype(np.int64)
+    bounds = np.round(np.cumsum([0.0, *weights]) * BLOCK).astype(np.int64)
     pattern = np.repeat(np.arange(len(weights)), np.diff(bounds))
-    pattern = pattern[permute(np.arange(_BLOCK), _BLOCK, (seed, 0xB10C, block))]
-    before = np.zeros(_BLOCK, dtype=np.int64)
+    pattern = pattern[permute(np.arange(BLOCK), BLOCK, (seed, 0xB10C, block))]
+    before = np.zeros(BLOCK, dtype=np.int64)
     for source in range(len(weights)):
         mine = pattern == source
         before[mine] = np.arange(int(mine.sum()))
@@ -120,8 +120,3 @@ def micro_batches(places: Indices, lengths: Indices, rank: int, workers: int, ac
     by_length = places[np.argsort(lengths[places], kind="stable")[::-1]]
     groups = np.array_split(by_length, accumulation * workers)
     return groups[rank::workers]
-
-
-def accumulation_of(batch: int, micro: int, workers: int) -> int:
-    """Micro-batches of at most `micro` examples that each worker takes for a global batch of `batch`."""
-    return -(-batch // (micro * workers))

@@ -56,6 +56,14 @@ class Config(DataConfig):
             raise ConfigValueError(
                 "Two sources have the same name.", got=", ".join(twice), expected="a `name` of its own for each"
             )
+        from trainers.data.sampler import BLOCK
+
+        total = sum(source.weight for source in value)
+        if small := [source.name for source in value if source.weight < total / BLOCK]:
+            raise ConfigValueError(
+                "A source's share is too small.", got=f"{', '.join(small)}: less than 1 in {BLOCK:,}",
+                expected=f"weights of at least 1 in {BLOCK:,} of their sum",
+            )  # fmt: skip
         return value
 
     @property

@@ -60,7 +60,7 @@ class Objective(Protocol):
     def loss(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> Loss:
         """Sum of the loss over the batch's terms.
 
-        Figures beside the loss are wanted only of a model in evaluation mode (`model.training` is false).
+        Figures beside the loss are wanted only where no gradient is (`torch.is_grad_enabled()` is false).
         """
         ...
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trainers.objectives import Batch, Loss
 
 _IGNORED = -100
-_EVALUATION_CHUNK = 1024
 
 
 def next_token_batch(packed: Packed, places: NDArray[np.int64], num_tokens: int) -> Batch:
@@ -33,7 +32,7 @@ def next_token_batch(packed: Packed, places: NDArray[np.int64], num_tokens: int)
 
     from trainers.objectives import Batch
 
-    filling = rounded(len(places)) - len(places)
+    filling = rounded(max(1, len(places))) - len(places)  # a head without input would have no gradient
     targets = np.pad(packed.input_ids.reshape(-1)[places + 1], (0, filling), constant_values=_IGNORED)
     tensors = {
         "input_ids": torch.from_numpy(packed.input_ids),
@@ -45,16 +44,14 @@ def next_token_batch(packed: Packed, places: NDArray[np.int64], num_tokens: int)
 
 
 def next_token_loss(model: PreTrainedModel, tensors: dict[str, torch.Tensor], chunk: int | None) -> Loss:
-    """Summed cross-entropy in nats; in evaluation mode also how many targets are the most probable token."""
-    from trainers.losses import head_cross_entropy, right_predictions
+    """Summed cross-entropy in nats; where no gradient is wanted also how many targets are the most probable token."""
+    from trainers.losses import head_cross_entropy
     from trainers.objectives import Loss
 
     hidden = decoder_states(model, tensors).flatten(0, 1)[tensors["places"]]  # [trained tokens, hidden]
     head: Any = model.get_output_embeddings()
-    total = head_cross_entropy(head, hidden, tensors["targets"], chunk)
-    if model.training:
-        return Loss(total, {})
-    return Loss(total, {"accuracy": right_predictions(head, hidden, tensors["targets"], chunk or _EVALUATION_CHUNK)})
+    loss = head_cross_entropy(head, hidden, tensors["targets"], chunk)
+    return Loss(loss.total, {} if loss.right is None else {"accuracy": loss.right.float()})
 
 
 def decoder_states(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 FORMATS = ("text",)
 HEAD = "masked_lm"
 _IGNORED = -100
-_EVALUATION_CHUNK = 1024
 # Space, newline and tab as byte-level BPE writes them; the space of SentencePiece.
 _BYTE_LEVEL_BLANKS, _NEWLINE, _META_SPACE = ("Ġ", "Ċ", "ĉ"), "Ċ", "▁"
 
@@ -130,16 +129,13 @@ class Objective:
 
     def loss(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> Loss:
         """Nats, summed over the chosen tokens."""
-        from trainers.losses import head_cross_entropy, right_predictions
+        from trainers.losses import head_cross_entropy
         from trainers.objectives import Loss
 
         transform, decoder = _head(model)
         hidden = transform(encoder_states(model, tensors).flatten(0, 1)[tensors["places"]])  # [chosen tokens, hidden]
-        total = head_cross_entropy(decoder, hidden, tensors["targets"], self._config.head_chunk)
-        if model.training:
-            return Loss(total, {})
-        chunk = self._config.head_chunk or _EVALUATION_CHUNK
-        return Loss(total, {"accuracy": right_predictions(decoder, hidden, tensors["targets"], chunk)})
+        loss = head_cross_entropy(decoder, hidden, tensors["targets"], self._config.head_chunk)
+        return Loss(loss.total, {} if loss.right is None else {"accuracy": loss.right.float()})
 
 
 def encoder_states(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> torch.Tensor:

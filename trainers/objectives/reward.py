@@ -88,7 +88,7 @@ class Objective:
         total = -logsigmoid(chosen - rejected - tensors["margins"]).sum()
         if self._config.center:
             total = total + self._config.center * (chosen + rejected).square().sum()
-        return Loss(total, {} if model.training else {"accuracy": (chosen > rejected).float().sum()})
+        return Loss(total, {} if torch.is_grad_enabled() else {"accuracy": (chosen > rejected).float().sum()})
 
 
 def initialise_head(model: PreTrainedModel, seed: int, pad_id: int) -> None:

@@ -10,10 +10,11 @@ from trainers.text.config import CleanConfig
 
 # The controls of ASCII and Latin-1 but tab and newline, and the byte-order mark.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]")
-_LINE_END = re.compile("\r\n?")
+_LINE_END = re.compile("\r\n?|[\x0b\x0c\x85]")
 _SPACES = re.compile(r"[ \t\n\f]+")
 
-_HIDDEN = {"script", "style", "template", "noscript", "svg", "head"}
+_HIDDEN = {"script", "style", "template", "noscript", "svg"}
+_IN_HEAD = _HIDDEN - {"svg"} | {"title", "meta", "link", "base"}
 _PARAGRAPHS = {
     "article", "blockquote", "dl", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "section", "table",
     "title", "ul",
@@ -30,7 +31,7 @@ def clean(text: str, config: CleanConfig, *, is_html: bool) -> str:
     Args:
         is_html: it comes from an HTML file.
     """
-    if config.control_characters and "\r" in text:
+    if config.control_characters and any(end in text for end in "\r\x0b\x0c\x85"):
         text = _LINE_END.sub("\n", text)
     if config.html == "all" or (config.html == "files" and is_html):
         text = html_to_text(text)
@@ -57,26 +58,29 @@ class _TextOf(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
         self._hidden = self._preformatted = 0
-        self._is_title = False
+        self._in_head = self._is_title = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
         if tag == "body":  # opens whatever was not closed
             self._hidden = 0
+        if not self._hidden:  # whatever cannot stand in the head ends it: </head> may be left out
+            self._in_head = tag == "head" or (self._in_head and tag in _IN_HEAD)
+        self._is_title = tag == "title" and not self._hidden
         self._hidden += tag in _HIDDEN
         self._preformatted += tag == "pre"
-        self._is_title = tag == "title"
         if tag == "br":
             self.parts.append("\n")
         self._break(tag)
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden = max(0, self._hidden - (tag in _HIDDEN))
+        self._in_head = self._in_head and tag != "head"
         self._preformatted = max(0, self._preformatted - (tag == "pre"))
         self._break(tag)
         self._is_title = False
 
     def handle_data(self, data: str) -> None:
-        if self._hidden and not self._is_title:
+        if self._hidden or (self._in_head and not self._is_title):
             return
         text = data if self._preformatted else _SPACES.sub(" ", data)
         if not self._preformatted and (not self.parts or self.parts[-1][-1] in " \n"):
@@ -86,7 +90,7 @@ class _TextOf(HTMLParser):
 
     def _break(self, tag: str) -> None:
         """Begin a line, after a blank one where a paragraph begins or ends."""
-        if tag not in _BLOCKS or not self.parts or (self._hidden and tag != "title"):
+        if tag not in _BLOCKS or not self.parts or self._hidden or (self._in_head and tag != "title"):
             return
         if not self._preformatted:
             self.parts[-1:] = filter(None, [self.parts[-1].removesuffix(" ")])

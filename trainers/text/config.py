@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from cluster.config import Config
-from trainers.config import ArtifactName
+from trainers.config import ArtifactName, without_secret
 
 STDLIB = "python:stdlib"
 """The path that means the running Python's own standard library."""
@@ -32,6 +32,11 @@ class SourceConfig(Config):
     is read as plain text when its ending is not known."""
     separator: str | None = Field(default=None, min_length=1)
     r"""What divides a plain-text file into documents, such as `<|endoftext|>` or "\n\n"; default: a file is one."""
+
+    @field_validator("path")
+    @classmethod
+    def _has_no_secret(cls, value: str) -> str:
+        return without_secret(value) or value
 
     @model_validator(mode="before")
     @classmethod

@@ -40,6 +40,7 @@ Verdicts = NDArray[np.uint8]
 """[documents] what becomes of each: a value of `_KEPT`, `_EXACT` or `_NEAR`."""
 
 _GROUP_BYTES = 16_000_000  # text that is held at once
+_FILE_BYTES = 256_000_000  # text of a file of the data set
 _SCHEMA = pa.schema([("text", pa.string()), ("source", pa.dictionary(pa.int32(), pa.string())), ("path", pa.string())])
 
 
@@ -79,7 +80,7 @@ def collect_text(progress: ProgressFile, config: Config, folder: Path) -> dict[s
             for part, size in sizes.items():
                 report[part]["bytes"] += size
     finally:
-        shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)  # after an error, tasks may still be writing there
     return report
 
 
@@ -217,17 +218,41 @@ def _write_piece(folder: Path, item: tuple[Path, str, Verdicts]) -> dict[str, in
     for part, kept in _KEPT.items():
         if not np.any(verdict == kept):
             continue
-        target = folder / part / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         row = 0
-        with parquet.ParquetFile(file) as source, parquet.ParquetWriter(target, _SCHEMA, compression="zstd") as writer:
+        with parquet.ParquetFile(file) as source, _Files(folder / part / name) as target:
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group, columns=_SCHEMA.names)
                 table = table.filter(pa.array(verdict[row : (row := row + len(table))] == kept)).cast(_SCHEMA)
                 if len(table):
-                    writer.write_table(table)
-                    sizes[part] += int(compute.sum(compute.binary_length(table["text"])).as_py())
+                    size = int(compute.sum(compute.binary_length(table["text"])).as_py())
+                    target.write(table, size)
+                    sizes[part] += size
     return sizes
+
+
+class _Files:
+    """A Parquet file, followed by `NAME-1.parquet` and so on: one task tokenizes a file, and holds all its tokens."""
+
+    def __init__(self, first: Path) -> None:
+        self._first, self._count, self._size = first, 0, 0
+        self._writer: parquet.ParquetWriter | None = None
+
+    def __enter__(self) -> _Files:
+        self._first.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, table: pa.Table, size: int) -> None:
+        if self._writer is None or self._size >= _FILE_BYTES:
+            self.__exit__()
+            name = f"{self._first.stem}-{self._count}.parquet" if self._count else self._first.name
+            self._writer = parquet.ParquetWriter(self._first.with_name(name), _SCHEMA, compression="zstd")
+            self._count, self._size = self._count + 1, 0
+        self._writer.write_table(table)
+        self._size += size
 
 
 def read_texts(files: list[Path]) -> Iterator[tuple[list[str], int]]:

@@ -22,6 +22,7 @@ DIGEST_BYTES = 16
 _SEED = 0x5EED
 _WIDTH = 512  # runs of words hashed at once: they and their hashes stay in the cache
 _PAIRS = 1 << 16
+_LONG_WORD = 24  # mean bytes of a word, four times English's
 _WANTED_RECALL = 0.95
 
 
@@ -34,13 +35,17 @@ def signature(data: bytes, config: NearConfig) -> Signatures:
     """[p] MinHash of a text: of all its runs of words, the least hash under each of p hash functions.
 
     Two texts agree in a place of it with the probability that is the Jaccard similarity of their sets of runs (Broder
-    1997). Words are what white space separates; a text with fewer words than a run has is one run.
+    1997). Words are what white space separates, or single characters where it separates too little: in Chinese,
+    Japanese or Thai, and in minified code. A text with fewer words than a run has is one run.
     """
     words = data.split()
-    hashes = np.fromiter(map(crc32, words), dtype=np.uint64, count=len(words))
-    width = min(config.words, len(words))
+    if len(data) > _LONG_WORD * len(words):
+        hashes = np.frombuffer(data.decode().encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+    else:
+        hashes = np.fromiter(map(crc32, words), dtype=np.uint64, count=len(words))
+    width = min(config.words, len(hashes))
     factors, terms = _hash_functions(width + config.permutations)
-    runs = np.zeros(len(words) - width + 1, dtype=np.uint64)
+    runs = np.zeros(len(hashes) - width + 1, dtype=np.uint64)
     for place in range(width):
         runs += hashes[place : place + len(runs)] * factors[place]
     runs = mix(runs)

@@ -36,6 +36,9 @@ _MOST_PIECES = 256
 _SMALLEST_BYTES, _LARGEST_BYTES = 2 << 20, 128 << 20
 
 
+_PATIENCE_S = 10
+
+
 class TextFile(NamedTuple):
     """A file of a source."""
 
@@ -95,7 +98,7 @@ def find(source: SourceConfig) -> Found:
     """
     try:
         uri, base, pattern = _locate(source.path)
-        listed = list(_list(source, uri, base))
+        listed = list(_list(source, uri, base, pattern))
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             "A source of text cannot be listed.", field=f"data.sources: {source.name}",
@@ -103,6 +106,11 @@ def find(source: SourceConfig) -> Found:
             fix="check the path, and the credentials of a bucket",
         ) from None  # fmt: skip
     wanted = [(relative, info) for relative, info in listed if _is_wanted(source, relative, pattern)]
+    if not wanted and pattern is not None and listed:
+        raise DataError(
+            "No file matches the glob of a source.", field=f"data.sources: {source.name}", got=source.path,
+            expected=f"files such as {listed[0][0]}", fix="`*` stays within a folder, `**/` is any number of folders",
+        )  # fmt: skip
     known = [(relative, info, kind) for relative, info in wanted if (kind := _kind(source, relative))]
     if not known:
         raise DataError(
@@ -127,11 +135,14 @@ def _locate(path: str) -> tuple[str, str, str | None]:
         base, pattern = base or ("/" if where.startswith("/") else "."), f"{name}*{rest}"
     if "://" not in path:
         return "", str(Path(base).expanduser().absolute()), pattern
+    if base.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in query:
+        # Without credentials Arrow tries for a quarter of an hour, and no signal ends it.
+        query = f"{query}&retry_limit_seconds={_PATIENCE_S}".lstrip("&")
     uri = f"{base}?{query}" if query else base
     return uri, fs.FileSystem.from_uri(uri)[1].rstrip("/"), pattern
 
 
-def _list(source: SourceConfig, uri: str, base: str) -> Iterator[tuple[str, fs.FileInfo]]:
+def _list(source: SourceConfig, uri: str, base: str, pattern: str | None) -> Iterator[tuple[str, fs.FileInfo]]:
     system = file_system(uri)
     top = system.get_file_info(base)
     if top.type == fs.FileType.NotFound:
@@ -142,17 +153,21 @@ def _list(source: SourceConfig, uri: str, base: str) -> Iterator[tuple[str, fs.F
     if top.type == fs.FileType.File:
         yield Path(base).name, top
         return
-    for info in _below(system, base, whole=bool(uri)):
-        yield info.path[len(base) :].lstrip("/"), info
-
-
-def _below(system: fs.FileSystem, folder: str, *, whole: bool) -> Iterator[fs.FileInfo]:
+    deep = pattern is None or "/" in pattern or "**" in pattern
     # A bucket is listed in one go; on a disk it is faster to leave out what is not wanted, such as installed packages.
-    for info in system.get_file_info(fs.FileSelector(folder, recursive=whole)):
+    found = system.get_file_info(fs.FileSelector(base, recursive=deep)) if uri else _below(system, base, deep, set())
+    for info in found:
         if info.type == fs.FileType.File:
-            yield info
-        elif not whole and not (info.base_name.startswith(".") or info.base_name in _NOT_TEXT):
-            yield from _below(system, info.path, whole=False)
+            yield info.path[len(base) :].lstrip("/"), info
+
+
+def _below(system: fs.FileSystem, folder: str, deep: bool, seen: set[Path]) -> Iterator[fs.FileInfo]:
+    seen.add(Path(folder).resolve())  # a link may lead to a folder above
+    for info in system.get_file_info(fs.FileSelector(folder)):
+        yield info
+        is_wanted = not (info.base_name.startswith(".") or info.base_name in _NOT_TEXT)
+        if deep and is_wanted and info.type == fs.FileType.Directory and Path(info.path).resolve() not in seen:
+            yield from _below(system, info.path, deep, seen)
 
 
 def _is_wanted(source: SourceConfig, relative: str, pattern: str | None) -> bool:

@@ -197,7 +197,12 @@ def _json(reader: _Reader) -> Iterator[str]:
     try:
         parsed = json.loads(reader.decode(data, 0))
     except json.JSONDecodeError as error:
-        raise DataError("A file is not JSON.", field=f"{reader.path}:{error.lineno}", got=error.msg) from None
+        raise DataError(
+            "A file is not JSON.", field=f"{reader.path}:{error.lineno}", got=error.msg,
+            expected="one value: an object, or a list of objects", fix="files with an object a line end in .jsonl",
+        ) from None  # fmt: skip
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError("A file is not JSON that can be read.", field=reader.path, got=str(error)) from None
     except RecursionError:
         raise DataError("A file is not JSON that can be read.", field=reader.path, got="too deep nesting") from None
     for index, record in enumerate(parsed if isinstance(parsed, list) else [parsed]):
