@@ -102,6 +102,20 @@ class DeepSpeedConfig(Config):
         return self
 
 
+def without_secret(value: str | None) -> str | None:
+    """A path or URI, unless it holds a password: configurations are kept, printed and shown in reports.
+
+    Raises:
+        ConfigValueError: it holds one.
+    """
+    if value is not None and "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
+        raise _value_error(
+            "A URI must not hold credentials.", got=value.partition("://")[0] + "://…@…",
+            expected="a URI without them; they belong in the environment, such as $AWS_ACCESS_KEY_ID",
+        )  # fmt: skip
+    return value
+
+
 class CheckpointConfig(Config):
     """When to save, where, and what to keep."""
 
@@ -281,20 +295,6 @@ class EvaluateConfig(Config):
     """Length limit of an answer."""
     batch: PositiveInt = 4
     """Sequences scored at once."""
-
-
-def without_secret(value: str | None) -> str | None:
-    """A path or URI, unless it holds a password: configurations are kept, printed and shown in reports.
-
-    Raises:
-        ConfigValueError: it holds one.
-    """
-    if value is not None and "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
-        raise _value_error(
-            "A URI must not hold credentials.", got=value.partition("://")[0] + "://…@…",
-            expected="a URI without them; they belong in the environment, such as $AWS_ACCESS_KEY_ID",
-        )  # fmt: skip
-    return value
 
 
 def _value_error(message: str, *, got: str, expected: str) -> ValueError:
