@@ -192,7 +192,7 @@ def _explain(problem: Mapping[str, Any], places: dict[str, str]) -> ConfigError:
         return _unknown(loc, context["kind"], str(context["kind"]), context["valid"], "kind", places)
     raised = context.get("error")
     if isinstance(raised, RaysmithError):
-        field = _field(loc, places)
+        field = _field(loc, places) or None  # it concerns several sections, which its words name
         return ConfigError(raised.message, field=field, got=raised.got, expected=raised.expected, fix=raised.fix)
     missing = problem["type"] == "missing"
     return ConfigError(

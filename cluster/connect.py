@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LOOPBACK = "127.0.0.1"
 _CONNECT_S = 10.0
+_HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+"""A worker without GPUs must not see the machine's."""
 # Read by Ray when it is imported.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without GPUs must not see the machine's
+    **_HIDE_GPUS,
     "RAY_TRAIN_ENABLE_CONTROLLER_LOGGING": "0",
 }
 # A head runs code for whoever reaches its ports, so an embedded one gets both a token and loopback; without the second
@@ -203,7 +205,8 @@ def _copy_logs(temporary: Path, target: Path) -> None:
 def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], Path | None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": False}
     if config.address != "local":
-        return {**quiet, "address": config.address}, None
+        # Workers of a running cluster do not have this process's environment.
+        return {**quiet, "address": config.address, "runtime_env": {"env_vars": _HIDE_GPUS}}, None
     # Unix socket paths hold 107 characters, so Ray's session folder needs a short parent.
     _remove_abandoned(Path(tempfile.gettempdir()))
     temporary = Path(tempfile.mkdtemp(prefix=f"rs-{os.getpid()}-"))

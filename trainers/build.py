@@ -9,7 +9,7 @@ import torch
 
 from trainers.adapters import add_lora
 from trainers.engine import LossModule, initialize, settings
-from trainers.models import load_model, load_tokenizer
+from trainers.models import load_model, load_tokenizer, restore_buffers
 from trainers.objectives import Objective, module_of, objective_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def build(job: Job, workers: int) -> Built:
     if config.adapter is not None:
         # peft keeps new adapter weights in float32; DeepSpeed wants one dtype and holds the float32 master copy itself.
         add_lora(model, config.adapter, head).to(model.dtype)  # its layers now sit inside `model`
-    _restore_buffers(model)
+    restore_buffers(model)
     if config.compile:
         _compile(model)
     operations = _operations(model)
@@ -87,15 +87,6 @@ def _partitioned_loading(job: Job, workers: int) -> Any:
     from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
     return HfDeepSpeedConfig(settings(job.config, workers, num_trained=500_000_000))
-
-
-def _restore_buffers(model: Any) -> None:
-    # zero.Init gives every tensor made within it the model's type, as `Module.to` does, the rotary frequencies too.
-    # Rounded to bfloat16 they are off by up to 0.4%: at position 4,000 that is many radians, and nothing would say so.
-    for module in model.modules():
-        computed = [getattr(module, name) for name in module._non_persistent_buffers_set]
-        if any(buffer is not None and buffer.dtype in (torch.bfloat16, torch.float16) for buffer in computed):
-            model._init_weights(module.float())
 
 
 def _compile(model: torch.nn.Module) -> None:

@@ -28,7 +28,7 @@ from trainers.config import LoraConfig, TrainConfig
 from trainers.data.store import tokenizer_digest
 from trainers.engine import learning_rate, settings
 from trainers.formats import HELDOUT, TRAIN
-from trainers.models import load_model, load_tokenizer
+from trainers.models import load_model, load_tokenizer, restore_buffers
 from trainers.objectives import trl
 from trainers.outcome import failed_before, write_failure, write_memory, write_outcome
 from trainers.trl_data import dataset, longest_conversation
@@ -141,13 +141,17 @@ def build(job: Job, folder: Path, workers: int, *, resumed: bool) -> Trainer:
         processing_class=load_tokenizer(job.base),
         peft_config=_adapter(config.adapter) if config.adapter is not None else None,
     )
+    for model in (*models.values(), getattr(trainer, "ref_model", None)):
+        if model is not None:
+            restore_buffers(model)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
 def _stage(config: TrainConfig) -> int:
-    # Unsharded float32 is trained at stage 1, which computes the same: DeepSpeed tells no gradient norm at stage 0.
-    return max(config.deepspeed.stage, 1) if config.dtype == "float32" else config.deepspeed.stage
+    # What is not sharded is trained at stage 1, which computes the same: at stage 0 DeepSpeed tells no gradient norm in
+    # float32, and its Adam counts one step too many in bfloat16 (docs/decisions/0007).
+    return max(config.deepspeed.stage, 1)
 
 
 def training_arguments(config: TrainConfig, folder: Path, workers: int, longest: int, *, evaluate_first: bool) -> Any:

@@ -8,6 +8,7 @@ token weighs the same however the batch is cut into micro-batches and workers.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from trainers.objectives import Batch, Loss
 
 _IGNORED = -100
+_PLAIN: WeakSet[Any] = WeakSet()
+"""Models that were looked through."""
 
 
 def next_token_batch(packed: Packed, places: NDArray[np.int64], num_tokens: int) -> Batch:
@@ -73,6 +76,8 @@ def decoder_states(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> 
 def _require_plain_head(model: PreTrainedModel) -> None:
     from cluster.errors import ModelError
 
+    if model in _PLAIN:
+        return
     for key, plain in (("final_logit_softcapping", None), ("logit_scale", 1.0), ("logits_scaling", 1.0)):
         if (value := getattr(model.config, key, plain)) not in (plain, None):
             raise ModelError(
@@ -85,3 +90,4 @@ def _require_plain_head(model: PreTrainedModel) -> None:
             field="model", got=model.config.model_type, expected="a causal model",
             fix="train an encoder with the objective masked_lm",
         )  # fmt: skip
+    _PLAIN.add(model)
