@@ -78,6 +78,7 @@ class Objective:
 
     def loss(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> Loss:
         """Nats, summed over the pairs; in evaluation mode also how many pairs are ranked rightly (`accuracy`)."""
+        import torch
         from torch.nn.functional import logsigmoid
 
         from trainers.objectives import Loss
