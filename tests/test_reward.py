@@ -115,8 +115,8 @@ def test_a_batch_is_packed_and_counts_its_pairs(model: Any, tiny_model: Path) ->
 def test_accuracy_is_that_of_the_rewards_transformers_gives(model: Any, tiny_model: Path) -> None:
     pairs, of = examples(9, seed=4), objective(tiny_model)
     assert of.loss(model.train(), of.collate(pairs).tensors).figures == {}
-    figures = of.loss(model.eval(), of.collate(pairs).tensors).figures
     with torch.no_grad():
+        figures = of.loss(model.eval(), of.collate(pairs).tensors).figures
         rewards = [
             [
                 model(input_ids=torch.from_numpy(pair.row[name])[None]).logits.item()
