@@ -150,7 +150,8 @@ def full_report(store: ArtifactStore) -> dict[str, Any]:
     }  # fmt: skip
     memory = {
         "runtime": 520000000, "weights": 278798976, "gradients": 9768960, "optimizer": 29306880,
-        "buffers": 14653440, "activations": 1024865280, "logits": 694419456, "checkpoint": 14653440, "total": 2586466432,
+        "buffers": 14653440, "activations": 1024865280, "logits": 694419456, "checkpoint": 14653440,
+        "total": 2586466432,
     }  # fmt: skip
     return {
         "worker_memory": memory,

@@ -77,7 +77,7 @@ class Objective:
         return int(np.flatnonzero(ids != self._pad_id)[-1])
 
     def loss(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> Loss:
-        """Nats, summed over the pairs; where no gradient is wanted also how many pairs are ranked rightly (`accuracy`)."""
+        """Nats, summed over the pairs; without gradient also how many pairs are ranked rightly (`accuracy`)."""
         import torch
         from torch.nn.functional import logsigmoid
 
