@@ -33,7 +33,7 @@ from tests.job_file import JOB, load, refusal
 from tests.tiny import conversations, sentence
 from trainers.checkpoint import Folder, Marker, Piece, write_marker, write_pieces
 from trainers.config import TrainConfig
-from trainers.models import load_model
+from trainers.models import head_of, load_model
 
 SCRATCH = """\
 name: new
@@ -403,6 +403,23 @@ def test_a_reward_model_gets_its_head_once(ray_cluster: Capacity, tiny_model: Pa
     assert job.train is not None
     tuned = context.store.get("small-model")
     assert with_head(context, tuned, job.train) == tuned, "a model that has the head keeps it"
+
+
+@pytest.mark.parametrize("objective", ["reward", "{kind: trl, method: dpo}"])
+def test_an_adapter_trained_on_pairs_is_merged_with_proof(
+    objective: str, ray_cluster: Capacity, tiny_model: Path, tmp_path: Path
+) -> None:
+    job = load(
+        JOB, "model.package=null", f"model.path={tiny_model}", *write_pairs(tmp_path), f"train.objective={objective}",
+        "train.adapter={rank: 4, alpha: 16}", "train.learning_rate=0.02", "train.dtype=float32", "train.steps=6",
+        "train.trackers=[]", f"storage.root={tmp_path}/store",
+    )  # fmt: skip
+    context = run_job(job, ray_cluster)
+    proof = context.report["stages"]["merge"]["handoff"]
+    assert proof["base_to_adapter"]["mean_abs_logprob_diff"] > 0.01
+    assert proof["adapter_to_merged"]["kl"] < 1e-4
+    merged = context.files(context.store.get("small-merged"))
+    assert head_of(merged) == ("reward" if objective == "reward" else "causal_lm")
 
 
 def test_a_training_by_trl_brings_its_own_measurements(ray_cluster: Capacity, tiny_model: Path, tmp_path: Path) -> None:

@@ -192,14 +192,22 @@ HEADS = {
 """Kind of model → the transformers class that loads it."""
 
 
-def load_model(folder: Path, dtype: torch.dtype, head: str = "causal_lm") -> PreTrainedModel:
+def head_of(folder: Path) -> str:
+    """Which kind of model (a key of `HEADS`) a folder holds, by the class it was saved from."""
+    saved_from = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+    endings = {head: name.removeprefix("AutoModel") for head, name in HEADS.items()}
+    return next((head for head, end in endings.items() if any(one.endswith(end) for one in saved_from)), "causal_lm")
+
+
+def load_model(folder: Path, dtype: torch.dtype, head: str | None = None) -> PreTrainedModel:
     """Load a safetensors folder on the CPU, in evaluation mode.
 
     Args:
-        head: a key of `HEADS`; `reward` is one scalar, new and zero if the folder has none.
+        head: a key of `HEADS`, default: the folder's own; `reward` is one scalar, new and zero if the folder has none.
     """
     import transformers
 
+    head = head or head_of(folder)
     arguments: dict[str, Any] = {"num_labels": 1} if head == "reward" else {}
     model: PreTrainedModel = getattr(transformers, HEADS[head]).from_pretrained(
         str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **arguments

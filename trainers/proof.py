@@ -10,18 +10,20 @@ from trainers.config import HandoffConfig
 from trainers.data.store import TokenData
 
 TOP_K = 128
+_TOKEN_IDS = ("input_ids", "chosen_ids", "rejected_ids")
 
 
 def scored_sequences(heldout: Path, count: int) -> list[list[int]]:
-    """Token ids of the first `count` held-out examples."""
+    """Token ids of the first `count` held-out examples; of a preference pair the chosen ones, then the rejected."""
     data = TokenData(heldout)
-    return [data[index]["input_ids"].tolist() for index in range(min(count, len(data)))]
+    rows = [data[index] for index in range(min(count, len(data)))]
+    return [row[name].tolist() for row in rows for name in _TOKEN_IDS if name in row]
 
 
 def prove_merge(
     progress: ProgressFile, base: Path, adapter: Path, merged: Path, heldout: Path, config: HandoffConfig
 ) -> dict[str, Agreement]:
-    """Score the same tokens with base, base + adapter and merged, all computed in float32, and compare.
+    """Score the same tokens, or pairs, with base, base + adapter and merged, all computed in float32, and compare.
 
     Raises:
         HandoffError: the adapter changes nothing, or merging changed the model.
@@ -29,17 +31,20 @@ def prove_merge(
     import torch
 
     from trainers.adapters import load_adapted
-    from trainers.models import load_model
-    from trainers.scoring import TransformersHolder
+    from trainers.models import head_of, load_model
+    from trainers.scoring import PairHolder, TransformersHolder
 
+    holder, agreement = TransformersHolder, config.min_merge_agreement
+    if head_of(base) == "reward":
+        holder, agreement = PairHolder, 0.0  # of a few pairs, one that is nearly even may turn by rounding
     sequences = scored_sequences(heldout, config.sequences)
     progress.write(0, 3, "base")
-    of_base = TransformersHolder(load_adapted(base, None)).score(sequences, TOP_K)
+    of_base = holder(load_adapted(base, None)).score(sequences, TOP_K)
     progress.write(1, 3, "adapter")
-    of_adapter = TransformersHolder(load_adapted(base, adapter)).score(sequences, TOP_K)
+    of_adapter = holder(load_adapted(base, adapter)).score(sequences, TOP_K)
     progress.write(2, 3, "merged")
-    of_merged = TransformersHolder(load_model(merged, torch.float32)).score(sequences, TOP_K)
+    of_merged = holder(load_model(merged, torch.float32)).score(sequences, TOP_K)
     different, same = compare(of_base, of_adapter), compare(of_adapter, of_merged)
     require_different("base_to_adapter", different, config.min_adapter_change)
-    require_same("adapter_to_merged", same, Bar(config.max_merge_kl, config.min_merge_agreement))
+    require_same("adapter_to_merged", same, Bar(config.max_merge_kl, agreement))
     return {"base_to_adapter": different, "adapter_to_merged": same}

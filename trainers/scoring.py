@@ -35,3 +35,22 @@ class TransformersHolder:
                 ids.append(top.indices.cpu().numpy())
                 values.append(top.values.cpu().numpy())
         return TokenScores(np.concatenate(chosen), np.concatenate(ids), np.concatenate(values))
+
+
+class PairHolder(TransformersHolder):
+    """Scores preference pairs with a reward model: the two "tokens" are which of the two is better."""
+
+    def score(self, sequences: list[list[int]], top_k: int) -> TokenScores:  # noqa: ARG002
+        """Score every pair (the sequences 0 and 1, 2 and 3 …) by log σ(difference of rewards) (Bradley-Terry)."""
+        import torch
+        from torch.nn.functional import logsigmoid
+
+        with torch.inference_mode():
+            rewards = [
+                self._model(input_ids=torch.tensor([ids], device=self._device)).logits[0, 0].float()
+                for ids in sequences
+            ]
+            first, second = torch.stack(rewards).view(-1, 2).unbind(1)
+            logprobs = torch.stack([logsigmoid(first - second), logsigmoid(second - first)], 1).cpu()  # [pairs, 2]
+        top = logprobs.sort(dim=1, descending=True)
+        return TokenScores(logprobs[:, 0].numpy(), top.indices.numpy(), top.values.numpy())

@@ -8,11 +8,10 @@ from typing import Any
 from cluster.artifacts import Manifest
 from cluster.config import PluginConfig
 from cluster.progress import ProgressFile
-from cluster.storage import read_json
 from jobs.console import fact, title
 from jobs.context import Context, Made
 from trainers.config import Dtype, TrainConfig
-from trainers.models import HEADS, ModelSource, convert, locate
+from trainers.models import ModelSource, convert, head_of, locate
 from trainers.objectives import module_of
 
 VERSION = 3
@@ -59,7 +58,7 @@ def create(context: Context, tokenizer: Manifest, architecture: PluginConfig, co
 
 def with_head(context: Context, base: Manifest, config: TrainConfig) -> Manifest:
     """The base model with the head that the objective trains, drawn once, where it has none yet."""
-    if not hasattr(module_of(config.objective), "initialise_head") or _has_head(context.files(base), context.job.head):
+    if not hasattr(module_of(config.objective), "initialise_head") or head_of(context.files(base)) == context.job.head:
         return base
     title("New head")
 
@@ -71,11 +70,6 @@ def with_head(context: Context, base: Manifest, config: TrainConfig) -> Manifest
     return context.make(
         "head", VERSION, settings, {"base": base}, work, publish_as=f"{base.name}-{context.job.head}", kind="model"
     ).artifact
-
-
-def _has_head(model: Path, head: str) -> bool:
-    made_as = read_json(model / "config.json").get("architectures") or []
-    return any(name.endswith(HEADS[head].removeprefix("AutoModel")) for name in made_as)
 
 
 def _dtype(context: Context) -> Dtype:
