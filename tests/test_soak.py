@@ -21,7 +21,7 @@ from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, Trai
 from trainers.loop import Job
 
 KILLS = int(os.environ.get("RAYSMITH_SOAK_KILLS", "100"))
-STEPS = 4 * KILLS
+STEPS, EXAMPLES = 6 * KILLS, 240
 
 
 @pytest.mark.slow
@@ -30,9 +30,9 @@ def test_a_hundred_kills_change_nothing(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     make_tiny_model(model, hidden=64)
-    make_tokens(tmp_path / "tokens", model)
+    make_tokens(tmp_path / "tokens", model, train=EXAMPLES)
     config = TrainConfig(
-        steps=STEPS, batch=BatchConfig(sequences=6, micro=3), learning_rate=3e-3, dtype="float32",
+        steps=STEPS, batch=BatchConfig(sequences=6, micro=3), learning_rate=3e-4, dtype="float32",
         deepspeed=DeepSpeedConfig(stage=2), trackers=[], checkpoint=CheckpointConfig(every_steps=2, keep=2),
     )  # fmt: skip
     whole = training_job(tmp_path / "whole", config, model, tmp_path / "tokens")
@@ -51,7 +51,11 @@ def test_a_hundred_kills_change_nothing(tmp_path: Path) -> None:
     assert resumed > KILLS / 2
     assert [record["step"] for record in records] == list(range(1, STEPS + 1))
     assert [record["samples"] for record in records] == [record["samples"] for record in expected]
-    assert set(Counter(s for record in records for s in record["samples"]).values()) == {STEPS * 6 // 24}
+    seen = Counter(sample for record in records for sample in record["samples"])
+    assert len(seen) == min(EXAMPLES, STEPS * 6)
+    assert max(seen.values()) - min(seen.values()) <= 1
+    largest = max(abs(r["loss"] / e["loss"] - 1) for r, e in zip(records, expected, strict=True))
+    print(f"largest difference of a step's loss: {largest:.1e}, relative")  # noqa: T201
     # Hundreds of steps on sums in other orders: rounding grows, errors would be orders of magnitude larger.
     assert [r["loss"] for r in records] == pytest.approx([r["loss"] for r in expected], rel=1e-3)
 
