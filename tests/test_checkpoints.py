@@ -133,7 +133,7 @@ def test_a_full_disk_costs_the_checkpoint_that_was_being_written_and_no_other(
     job = training_job(tmp_path / "run", config(steps=9), model, tokens)
     folder = job.folder / "checkpoints"
     (folder / step_name(6)).mkdir(parents=True)
-    (folder / step_name(6) / "rank-00001.safetensors").symlink_to("/dev/full")  # each write says: no space left
+    (folder / step_name(6) / "rank-00001.safetensors.part").symlink_to("/dev/full")  # each write says: no space left
     run_workers(2, tmp_path / "a", train_without_cleaning, [job])
     assert [marker.step for marker in list_checkpoints(Folder(str(folder)))] == [3, 9]
     events = job.metrics_file.with_name("events.jsonl").read_text()
@@ -148,7 +148,7 @@ def test_a_full_disk_at_the_last_step_is_an_error_and_the_good_checkpoint_stays(
     job = training_job(tmp_path / "run", config(steps=6), model, tokens)
     folder = job.folder / "checkpoints"
     (folder / step_name(6)).mkdir(parents=True)
-    (folder / step_name(6) / "rank-00000.safetensors").symlink_to("/dev/full")
+    (folder / step_name(6) / "rank-00000.safetensors.part").symlink_to("/dev/full")
     with pytest.raises(RuntimeError, match="The last checkpoint cannot be written"):
         run_workers(1, tmp_path / "a", train_without_cleaning, [job])
     assert [marker.step for marker in list_checkpoints(Folder(str(folder)))] == [3]

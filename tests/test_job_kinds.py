@@ -135,11 +135,12 @@ def test_the_plan_of_a_new_model_knows_its_size_without_making_it(capsys: pytest
     assert "vocabulary 512" in words
     assert "floating-point operations in 10 steps" in words
     assert "Not checked" not in words
-    assert not list(Path("store").iterdir())
+    assert not Path("store").exists()
 
 
 def test_a_plan_works_where_the_data_is_not(capsys: pytest.CaptureFixture[str]) -> None:
-    job = load(SCRATCH, "storage.root=store", "train.batch={sequences: 4, micro: 2}")
+    where = ("storage.root=store", "cluster.address=127.0.0.1:9")
+    job = load(SCRATCH, *where, "train.batch={sequences: 4, micro: 2}")
     show_plan(job)
     words = " ".join(capsys.readouterr().out.split())
     assert "data not read:" in words
@@ -148,7 +149,9 @@ def test_a_plan_works_where_the_data_is_not(capsys: pytest.CaptureFixture[str]) 
     assert "= 256 tokens a step, 10 steps = 0.00256M tokens" in words
     assert "epochs" not in words
     assert "memory of a worker" in words
-    assert "Not checked, for it cannot be reached from here: the data." in words
+    assert "Not checked from here: the data, the cluster, the cluster's disk." in words
+    with pytest.raises(RaysmithError, match="missing"):  # a job of this machine would fail
+        show_plan(load(SCRATCH, "storage.root=store"))
     with pytest.raises(RaysmithError):
         make_plan(job)
     Path("train.jsonl").write_text("no JSON\n")
@@ -167,7 +170,7 @@ def test_a_plan_of_gpus_names_the_time_that_it_assumes(capsys: pytest.CaptureFix
     assert flops is not None
     assert f"time about {duration(flops / (8 * 989e12 * 0.4))} on 8 × H100, " in words
     assert "on 8 × A100 (assumed: 40% of the bfloat16 peak)" in words
-    assert "the data and the cluster" in words
+    assert "Not checked from here: the data, the cluster, the cluster's disk." in words
 
 
 def test_the_operations_of_a_plan_are_six_a_weight_and_token_and_fewer_with_an_adapter() -> None:
