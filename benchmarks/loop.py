@@ -8,9 +8,10 @@ number of sequences a step, one process, the same threads. Each side in its usua
     sft-grouped     trl's SFTTrainer, padded, batches of like lengths
     sft-padded      trl's SFTTrainer, padded, random batches
     trainer-fixed   transformers' Trainer, padded to 256 tokens: what many scripts do
+    trainer-master, sft-master: as their -grouped ones, with float32 weights and `bf16: true` (autocast)
 
-The baselines step their optimizer in bfloat16, without master weights: less work and memory than ours, and worse
-training. A step's first occurrence is left out (kernels are compiled in it).
+The baselines but the last two step their optimizer in bfloat16, without master weights: less work and memory than
+ours, and worse training. A step's first occurrence is left out (kernels are compiled in it).
 
     python benchmarks/loop.py --repeats 3
 """
@@ -104,7 +105,9 @@ def figures(tokens: list[int], seconds: list[float]) -> dict[str, Any]:
     }
 
 
-def baseline(options: argparse.Namespace, trainer: str, strategy: str, fixed: int | None) -> dict[str, Any]:
+def baseline(
+    options: argparse.Namespace, trainer: str, strategy: str, fixed: int | None = None, *, master: bool = False
+) -> dict[str, Any]:
     import torch
     from datasets import Dataset
     from transformers import DataCollatorForSeq2Seq, TrainerCallback
@@ -113,7 +116,7 @@ def baseline(options: argparse.Namespace, trainer: str, strategy: str, fixed: in
 
     torch.set_num_threads(options.threads)
     base = model_folder()
-    tokenizer, model = load_tokenizer(base), load_model(base, torch.bfloat16).train()
+    tokenizer, model = load_tokenizer(base), load_model(base, torch.float32 if master else torch.bfloat16).train()
     seen: list[int] = []
     pad = DataCollatorForSeq2Seq(
         tokenizer, padding="max_length" if fixed else True, max_length=fixed, pad_to_multiple_of=None if fixed else 8
@@ -143,7 +146,7 @@ def baseline(options: argparse.Namespace, trainer: str, strategy: str, fixed: in
         "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": SEQUENCES, "max_steps": STEPS,
         "learning_rate": RATE, "lr_scheduler_type": "constant", "report_to": [], "save_strategy": "no",
         "logging_strategy": "no", "use_cpu": True, "train_sampling_strategy": strategy, "disable_tqdm": True,
-        "dataloader_num_workers": 0, "bf16": False, "remove_unused_columns": False,
+        "dataloader_num_workers": 0, "bf16": master, "remove_unused_columns": False,
     }  # fmt: skip
     data = Dataset.from_list(rows())
     if trainer == "sft":
@@ -166,9 +169,11 @@ def baseline(options: argparse.Namespace, trainer: str, strategy: str, fixed: in
 
 SIDES = {
     "raysmith": raysmith,
-    "trainer-grouped": lambda options: baseline(options, "trainer", "group_by_length", None),
-    "sft-grouped": lambda options: baseline(options, "sft", "group_by_length", None),
-    "sft-padded": lambda options: baseline(options, "sft", "random", None),
+    "trainer-grouped": lambda options: baseline(options, "trainer", "group_by_length"),
+    "sft-grouped": lambda options: baseline(options, "sft", "group_by_length"),
+    "sft-padded": lambda options: baseline(options, "sft", "random"),
+    "trainer-master": lambda options: baseline(options, "trainer", "group_by_length", master=True),
+    "sft-master": lambda options: baseline(options, "sft", "group_by_length", master=True),
     "trainer-fixed": lambda options: baseline(options, "trainer", "random", MAX_LENGTH),
 }
 
