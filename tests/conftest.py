@@ -41,3 +41,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-model")
     make_tiny_model(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller one (hidden 64), which tests train again and again; nothing writes to it."""
+    from tests.tiny import make_tiny_model
+
+    folder = tmp_path_factory.mktemp("small-model")
+    make_tiny_model(folder, hidden=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """Token stores of conversations for it."""
+    from tests.tiny_tokens import make_tokens
+
+    folder = tmp_path_factory.mktemp("tokens")
+    make_tokens(folder, model)
+    return folder

@@ -14,8 +14,6 @@ from safetensors.torch import load_file
 
 from cluster.errors import ClusterError, ResourceError
 from cluster.rundir import read_metrics
-from tests.tiny import make_tiny_model
-from tests.tiny_tokens import make_tokens
 from tests.workers import run_workers, train_all, training_job
 from trainers.checkpoint import Folder, best_of, list_checkpoints, step_name, sweep, write_marker, write_pieces
 from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, LoraConfig, ScheduleConfig, TrainConfig
@@ -30,20 +28,6 @@ def config(stage: int = 2, dtype: str = "float32", steps: int = STEPS, **more: A
         steps=steps, batch=BatchConfig(sequences=8, micro=2), learning_rate=1e-2, schedule="constant", dtype=dtype,
         deepspeed=DeepSpeedConfig(stage=stage), checkpoint=checkpoint, trackers=[], **more,
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small-model")
-    make_tiny_model(folder, hidden=64)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    folder = tmp_path_factory.mktemp("tokens")
-    make_tokens(folder, model)
-    return folder
 
 
 def cut(job: Job, steps: int, stage: int) -> Job:

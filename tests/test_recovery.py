@@ -17,7 +17,6 @@ from cluster.connect import Capacity, ClusterConfig, WorkerRange
 from cluster.errors import DataError, TrainingError
 from cluster.rundir import read_metrics
 from tests.tiny import make_tiny_model
-from tests.tiny_tokens import make_tokens
 from tests.workers import training_job
 from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, TrainConfig
 from trainers.launch import train
@@ -34,20 +33,6 @@ def config(**changes: Any) -> TrainConfig:
         "checkpoint": CheckpointConfig(every_steps=5),
     }  # fmt: skip
     return TrainConfig(**(settings | changes))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small-model")
-    make_tiny_model(folder, hidden=64)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    folder = tmp_path_factory.mktemp("tokens")
-    make_tokens(folder, model)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ import torch
 from deepspeed.ops.op_builder import AsyncIOBuilder
 
 from cluster.rundir import read_metrics
-from tests.tiny import make_tiny_model
-from tests.tiny_tokens import make_tokens
 from tests.workers import run_workers, train_all, training_job
 from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, LoraConfig, ParameterGroup, TrainConfig
 from trainers.data.sampler import global_batch
@@ -33,20 +31,6 @@ def config(stage: int, micro: int, dtype: str = "float32") -> TrainConfig:
         warmup_steps=1, dtype=dtype, deepspeed=DeepSpeedConfig(stage=stage), trackers=[],
         checkpoint=CheckpointConfig(every_steps=100), parameter_groups=[ParameterGroup(match="mlp", learning_rate=0.5)],
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small-model")
-    make_tiny_model(folder, hidden=64)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    folder = tmp_path_factory.mktemp("tokens")
-    make_tokens(folder, model)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -57,13 +57,6 @@ def lines(kind: str, count: int, seed: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small-model")
-    make_tiny_model(folder, hidden=64)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     """Folders KIND/dataset and KIND/tokens of 12 training and 8 held-out examples; a 13th of training is too long."""
     root = tmp_path_factory.mktemp("data")

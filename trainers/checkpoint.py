@@ -114,7 +114,7 @@ class Folder:
                 size += len(piece)
         if self.is_local:
             _synchronize(written)
-            os.replace(written, target)  # noqa: PTH105
+            Path(written).replace(target)
             _synchronize(posixpath.dirname(target))
         return size, digest.hexdigest()
 

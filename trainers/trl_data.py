@@ -12,7 +12,7 @@ from trainers.models import load_tokenizer
 from trainers.objectives.trl import METHODS
 
 if TYPE_CHECKING:
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
 
     from trainers.loop import Job
 

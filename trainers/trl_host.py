@@ -116,7 +116,7 @@ def build(job: Job, folder: Path, workers: int, *, resumed: bool) -> Trainer:
     Args:
         folder: where its checkpoints go.
     """
-    from datasets import disable_progress_bars  # type: ignore[import-untyped]
+    from datasets import disable_progress_bars
     from transformers.trainer_callback import PrinterCallback
     from transformers.utils import logging as transformers_logging
 
@@ -200,8 +200,8 @@ def training_arguments(config: TrainConfig, folder: Path, workers: int, longest:
 def _configure_accelerate() -> None:
     # Left to itself, accelerate takes no notice of a process group on CPU when it works with DeepSpeed: every worker
     # would train on all of the data, alone.
-    from accelerate import PartialState  # type: ignore[import-untyped]
-    from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+    from accelerate import PartialState
+    from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
