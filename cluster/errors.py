@@ -67,6 +67,10 @@ class ConfigError(RaysmithError):
     exit_code = 2
 
 
+class ConfigValueError(ConfigError, ValueError):
+    """A ConfigError that a pydantic validator may raise: pydantic keeps a ValueError in the context of its own."""
+
+
 class DataError(RaysmithError):
     """A data file is missing, malformed, or would train on nothing."""
 

@@ -11,11 +11,12 @@ from pydantic import Field, model_validator
 from cluster.config import Config, FromFolder
 from cluster.config_file import load_config
 from cluster.connect import ClusterConfig
+from cluster.errors import ConfigValueError
 from cluster.storage import StorageConfig
 from serving.config import ServeConfig
 from serving.quantize import QuantizeConfig
 from trainers.architectures import require_head
-from trainers.config import ConfigValueError, DataConfig, EvaluateConfig, HandoffConfig, ModelConfig, TrainConfig
+from trainers.config import DataConfig, EvaluateConfig, HandoffConfig, ModelConfig, TrainConfig
 from trainers.objectives import module_of
 from trainers.tokenizer import TokenizerConfig
 
@@ -160,6 +161,12 @@ def _require_enough_sequences(job: JobConfig) -> None:
     if job.train is None:
         return
     batch, refuse_unsupported = job.train.batch, getattr(module_of(job.train.objective), "refuse_unsupported", None)
+    if job.train.paged_optimizer and not job.cluster.gpus_per_worker:
+        raise ConfigValueError(
+            "A paged optimizer moves states between a GPU's memory and the node's.",
+            got="train.paged_optimizer with cluster.gpus_per_worker: 0", expected="gpus_per_worker: 1",
+            fix="remove train.paged_optimizer",
+        )  # fmt: skip
     for workers in range(job.cluster.min_workers, job.cluster.max_workers + 1):
         if refuse_unsupported is not None:
             refuse_unsupported(job.train, workers)

@@ -34,7 +34,8 @@ def export(root: Path, run: str, output: Path, step: int | None) -> None:
     job, train = _training(root, run)
     store = ArtifactStore(root)
     base, tokens = _made_from(store, root / "runs" / run, job)
-    name = training_name(train, base.id, tokens.id)
+    start = store.get(train.adapter.start).id if train.adapter is not None and train.adapter.start else None
+    name = training_name(train, base.id, tokens.id, start)
     folder = checkpoint_folder(train, root / "runs" / run / "train" / name, run, name)
     marker = _choose(folder, list_checkpoints(folder), step)
     output.mkdir(parents=True, exist_ok=True)
@@ -61,10 +62,12 @@ def _training(root: Path, run: str) -> tuple[JobConfig, TrainConfig]:
             fix="--storage tells where to look",
         )  # fmt: skip
     job = load_job(path, [])
-    if job.train is None or job.trains_itself:
+    escalates = job.train is not None and job.train.adapter is not None and job.train.adapter.lora.escalates
+    if job.train is None or job.trains_itself or escalates:
         raise ConfigError(
             "The run has no checkpoints that can be exported.", field="RUN", got=run,
             expected="a run with a `train` section, whose objective does not bring its own training loop",
+            fix="each rank of `rank: escalate` is published when it is done: `raysmith ls`" if escalates else None,
         )  # fmt: skip
     return job, job.train
 

@@ -13,7 +13,7 @@ from cluster.errors import ClusterError, DataError, ResourceError
 from cluster.storage import require_free_space
 from jobs.config import JobConfig
 from jobs.console import console, fact, title
-from jobs.words import batch_words, duration, size
+from jobs.words import batch_words, duration, size, trained_words
 from serving.deploy import free_port
 from trainers import architectures
 from trainers.config import TrainConfig
@@ -117,9 +117,14 @@ def _mean_tokens(max_length: int, data: DataEstimate | None) -> float:
 
 
 def _flops(shape: Shape, config: TrainConfig, tokens: float, trained_share: float) -> float:
-    """Of all steps, for sequences of so many tokens; a frozen weight needs no gradient, a third of its operations."""
+    """Of all steps (and ranks, if they escalate), for sequences of so many tokens.
+
+    A frozen weight needs no gradient of its own, a third of its operations.
+    """
     per_token = shape.flops_per_token(round(tokens), trained_share) * (2 / 3 if config.adapter else 1)
-    return per_token * tokens * config.batch.sequences * config.steps
+    rungs = len(config.adapter.lora.ranks) - 1 if config.adapter and config.adapter.lora.escalates else 0
+    steps = config.steps * (1 + rungs * config.adapter.lora.later_share if config.adapter and rungs else 1)
+    return per_token * tokens * config.batch.sequences * steps
 
 
 def _disk_bytes(job: JobConfig, shape: Shape, data: DataEstimate | None) -> int:
@@ -130,7 +135,7 @@ def _disk_bytes(job: JobConfig, shape: Shape, data: DataEstimate | None) -> int:
         return needed
     needed += weights
     if job.train.checkpoint.folder is None:
-        trained = shape.num_adapter_parameters(job.train.adapter) if job.train.adapter else shape.num_parameters
+        trained = shape.num_adapter_parameters(job.train.adapter.lora) if job.train.adapter else shape.num_parameters
         needed += _CHECKPOINT_BYTES * trained * (job.train.checkpoint.keep + 1)
     return needed
 
@@ -209,10 +214,8 @@ def stages(job: JobConfig) -> list[str]:
 def _show_training(job: JobConfig, config: TrainConfig, plan: Plan, mean_tokens: float) -> None:
     fact("batch", batch_words(config, job.cluster, mean_tokens, plan.data.samples if plan.data else None))
     if config.adapter is not None:
-        trained = plan.shape.num_adapter_parameters(config.adapter)
-        fact(
-            "trained", f"{trained / plan.shape.num_parameters:.2%} of {plan.shape.num_parameters / 1e6:.1f}M parameters"
-        )
+        trained = plan.shape.num_adapter_parameters(config.adapter.lora)
+        fact("trained", trained_words(trained, plan.shape.num_parameters))
     if plan.flops is not None:
         fact("work", f"{plan.flops:.3g} floating-point operations in {config.steps:,} steps")
         _show_time(job.cluster, config, plan.flops)

@@ -12,10 +12,11 @@ from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
 from jobs.plan import make_plan, require_free_port, require_room, stages
-from jobs.stages import dataset, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
+from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded, wait_for_interrupt
 from serving.config import ServeConfig
 from serving.deploy import require_no_endpoint
+from trainers.config import TrainConfig
 
 
 def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> None:
@@ -59,11 +60,20 @@ def run_stages(context: Context) -> tuple[Manifest, Manifest | None]:
     measured = job.evaluate if not job.trains_itself else None
     if measured is not None:
         evaluate.measure(context, "before", base, data, objective, measured)
-    trained = train.train(context, base, data, job.train)
-    tuned = merge.merge(context, base, trained, data) if job.train.adapter is not None else trained
+    trained = train_model(context, base, data, job.train)
+    adapter = job.train.adapter
+    tuned = merge.merge(context, base, trained, data, adapter.base) if adapter is not None else trained
     if measured is not None:
         evaluate.measure(context, "after", tuned, data, objective, measured)
+        if measured.adapters and adapter is not None:
+            evaluate.compare_adapters(context, base, trained, data, objective, measured)
     return tuned, data
+
+
+def train_model(context: Context, base: Manifest, data: Manifest, config: TrainConfig) -> Manifest:
+    """The adapter's artifact, or the tuned model's."""
+    escalates = config.adapter is not None and config.adapter.lora.escalates
+    return (escalate.escalate if escalates else train.train)(context, base, data, config)
 
 
 def _base_and_data(context: Context) -> tuple[Manifest, Manifest | None]:

@@ -60,6 +60,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def trained_words(trained: float, parameters: float) -> str:
+    """Which share of a model is trained."""
+    share = f"{trained / parameters:.2%}" if trained < parameters else "all"
+    return f"{share} of {parameters / 1e6:,.1f}M parameters"
+
+
 def _large(number: float) -> str:
     return f"{number / 1e9:.3g}B" if number >= 1e9 else f"{number / 1e6:.3g}M"
 

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from cluster.errors import ClusterError, ResourceError
 from cluster.rundir import read_metrics
 from tests.workers import run_workers, train_all, training_job
+from trainers.adapter_config import AdapterConfig, LoraConfig
 from trainers.checkpoint import Folder, best_of, list_checkpoints, step_name, sweep, write_marker, write_pieces
-from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, LoraConfig, ScheduleConfig, TrainConfig
+from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, ScheduleConfig, TrainConfig
 from trainers.loop import Job
 
 STEPS = 12
@@ -58,7 +59,7 @@ def test_a_resume_is_the_uninterrupted_run_to_the_bit(tmp_path: Path, model: Pat
     for stage in (0, 1, 2, 3):
         settings = config(stage, "bfloat16", steps=6)
         if stage == 2:
-            settings = settings.model_copy(update={"adapter": LoraConfig(rank=4, dropout=0.2)})
+            settings = settings.model_copy(update={"adapter": AdapterConfig(lora=LoraConfig(rank=4, dropout=0.2))})
         pairs.append(
             [training_job(tmp_path / f"{name}{stage}", settings, model, tokens) for name in ("whole", "parts")]
         )

@@ -142,7 +142,7 @@ def tokens_of(words: str) -> int:
 
 def test_a_plan_shows_batch_memory_and_disk_and_allocates_nothing(model_folder: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    train = ("train.steps=30", "train.batch={sequences: 8, micro: 2}", "train.adapter.rank=16")
+    train = ("train.steps=30", "train.batch={sequences: 8, micro: 2}", "train.adapter.lora.rank=16")
     model = ("model.package=null", f"model.path={model_folder}", "cluster.num_cpus=2", "cluster.workers=2")
     done = raysmith("plan", QUICKSTART, *train, *model, "train.deepspeed.stage=2", storage=storage)
     assert done.returncode == 0, done.stderr

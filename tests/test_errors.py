@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from cluster import errors
-from cluster.errors import ConfigError, RaysmithError
+from cluster.errors import ConfigError, ConfigValueError, RaysmithError
 from tests.conftest import REPOSITORY
-from trainers.config import ConfigValueError
 
 DOCUMENT = (REPOSITORY / "docs" / "errors.md").read_text()
 TREE = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, RaysmithError)]

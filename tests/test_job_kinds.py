@@ -184,7 +184,7 @@ def test_the_operations_of_a_plan_are_six_a_weight_and_token_and_fewer_with_an_a
     weights = plan.shape.num_parameters - embeddings * (not plan.shape.tied)
     assert plan.flops == pytest.approx(6 * weights * tokens, rel=0.25), "attention comes on top"
     assert plan.flops > 6 * (weights - 1000) * tokens
-    adapted = make_plan(load(SCRATCH, "train.batch={sequences: 4, micro: 2}", "train.adapter.rank=4")).flops
+    adapted = make_plan(load(SCRATCH, "train.batch={sequences: 4, micro: 2}", "train.adapter.lora.rank=4")).flops
     assert adapted == pytest.approx(plan.flops * 2 / 3)
 
 
@@ -414,8 +414,8 @@ def test_an_adapter_trained_on_pairs_is_merged_with_proof(
 ) -> None:
     job = load(
         JOB, "model.package=null", f"model.path={tiny_model}", *write_pairs(tmp_path), f"train.objective={objective}",
-        "train.adapter={rank: 4, alpha: 16}", "train.learning_rate=0.02", "train.dtype=float32", "train.steps=6",
-        "train.trackers=[]", f"storage.root={tmp_path}/store",
+        "train.adapter={lora: {rank: 4, alpha: 16}}", "train.learning_rate=0.02", "train.dtype=float32",
+        "train.steps=6", "train.trackers=[]", f"storage.root={tmp_path}/store",
     )  # fmt: skip
     context = run_job(job, ray_cluster)
     proof = context.report["stages"]["merge"]["handoff"]

@@ -13,8 +13,9 @@ from tests.test_leakage import CONFIGS, VOCABULARY, Documents, new_model, object
 from tests.tiny import make_tiny_model
 from tests.tiny_tokens import make_tokens
 from tests.workers import held_before_the_step, run_workers, training_job
+from trainers.adapter_config import AdapterConfig, LoraConfig
 from trainers.architectures import family_of
-from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, LoraConfig, TrainConfig
+from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, TrainConfig
 from trainers.memory import WorkerMemory, host_memory, layer_bytes, worker_memory
 from trainers.models import HEADS
 from trainers.shape import Shape
@@ -121,7 +122,7 @@ def test_what_lowers_the_peak_lowers_the_plan() -> None:
     plain = planned()
     assert planned(activation_checkpointing=True).activations < plain.activations
     assert planned(batch=BatchConfig(sequences=8, micro=1)).activations == plain.activations // 4
-    assert planned(adapter=LoraConfig(rank=4)).optimizer < plain.optimizer / 4
+    assert planned(adapter=AdapterConfig(lora=LoraConfig(rank=4))).optimizer < plain.optimizer / 4
     assert planned(objective=base.objective.model_copy(update={"head_chunk": None})).logits > 2 * plain.logits
     offloaded = DeepSpeedConfig(stage=3, offload_optimizer="cpu", offload_parameters="cpu")
     assert (planned(deepspeed=offloaded).weights, planned(deepspeed=offloaded).optimizer) == (0, 0)

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from cluster.errors import HandoffError
 from cluster.progress import ProgressFile
+from trainers.adapter_config import LoraConfig
 from trainers.adapters import add_lora, merge
-from trainers.config import HandoffConfig, LoraConfig
+from trainers.config import HandoffConfig
 from trainers.data.chat import Rendered
 from trainers.formats.chat import write_conversations
 from trainers.models import load_model, load_tokenizer
@@ -24,7 +25,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[st
     """An adapter that changes the tiny model, the merged model, and token ids to score."""
     folder = tmp_path_factory.mktemp("proof")
     torch.manual_seed(1)
-    adapted = add_lora(load_model(tiny_model, torch.float32), LoraConfig(rank=4))
+    adapted = add_lora(load_model(tiny_model, torch.float32), LoraConfig(rank=4), torch.float32)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
@@ -43,7 +44,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[st
 
 
 def test_a_true_merge_passes(parts: dict[str, Path], tmp_path: Path) -> None:
-    proof = prove_merge(ProgressFile(tmp_path / "progress"), **parts, config=HandoffConfig())
+    proof = prove_merge(ProgressFile(tmp_path / "progress"), **parts, config=HandoffConfig(), held="full")
     assert proof["adapter_to_merged"].kl < 0.001
     assert proof["adapter_to_merged"].num_tokens == 8 * 39
     assert proof["base_to_adapter"].mean_abs_logprob_diff > 0.1
@@ -56,10 +57,17 @@ def test_an_adapter_with_wrongly_prefixed_weights_is_caught(parts: dict[str, Pat
     renamed = {name.replace("base_model.model.", "base_model.", 1): value for name, value in weights.items()}
     save_file(renamed, broken / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(HandoffError, match="changes nothing"), pytest.warns(UserWarning, match="missing adapter keys"):
-        prove_merge(ProgressFile(tmp_path / "progress"), **{**parts, "adapter": broken}, config=HandoffConfig())
+        prove_merge(
+            ProgressFile(tmp_path / "progress"), **{**parts, "adapter": broken}, config=HandoffConfig(), held="full"
+        )
 
 
 def test_a_merge_that_lost_the_tune_is_caught(parts: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(HandoffError, match="changed on the way") as caught:
-        prove_merge(ProgressFile(tmp_path / "progress"), **{**parts, "merged": parts["base"]}, config=HandoffConfig())
+        prove_merge(
+            ProgressFile(tmp_path / "progress"),
+            **{**parts, "merged": parts["base"]},
+            config=HandoffConfig(),
+            held="full",
+        )
     assert "adapter_to_merged" in str(caught.value)

@@ -12,8 +12,8 @@ import torch
 
 from cluster.errors import ModelError
 from tests.tiny import sentence
+from trainers.adapter_config import LoraConfig
 from trainers.adapters import add_lora
-from trainers.config import LoraConfig
 from trainers.models import load_model, load_tokenizer
 from trainers.objectives import Batch, Example, reward
 
@@ -158,7 +158,7 @@ def test_a_new_head_depends_on_the_seed_alone(tiny_model: Path, tmp_path: Path) 
 def test_training_with_an_adapter_learns_a_preference(tiny_model: Path) -> None:
     model: Any = load_model(tiny_model, torch.float32, "reward")
     reward.initialise_head(model, 0, PAD)
-    adapted = add_lora(model, LoraConfig(rank=4), "reward")
+    adapted = add_lora(model, LoraConfig(rank=4), torch.float32, "reward")
     trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     assert {name.split(".")[-1] for name, p in adapted.named_parameters() if p.requires_grad} == {"weight"}
     assert any(parameter.shape == (1, 256) for parameter in trained)

@@ -12,7 +12,8 @@ from deepspeed.ops.op_builder import AsyncIOBuilder
 
 from cluster.rundir import read_metrics
 from tests.workers import run_workers, train_all, training_job
-from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, LoraConfig, ParameterGroup, TrainConfig
+from trainers.adapter_config import AdapterConfig, LoraConfig
+from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, ParameterGroup, TrainConfig
 from trainers.data.sampler import global_batch
 from trainers.data.store import TokenData
 from trainers.engine import learning_rate, parameter_groups
@@ -137,7 +138,9 @@ def require_same_losses(folder: Path, model: Path, tokens: Path, ways: dict[str,
 
 
 def test_an_adapter_in_bfloat16_leaves_the_rotary_frequencies_exact(tmp_path: Path, model: Path, tokens: Path) -> None:
-    settings = config(2, SEQUENCES, "bfloat16").model_copy(update={"adapter": LoraConfig(rank=4), "steps": 2})
+    settings = config(2, SEQUENCES, "bfloat16").model_copy(
+        update={"adapter": AdapterConfig(lora=LoraConfig(rank=4)), "steps": 2}
+    )
     job = training_job(tmp_path / "run", settings, model, tokens)
     (dtypes,) = run_workers(1, tmp_path / "rendezvous", buffer_types, job)
     assert set(dtypes) == {"torch.float32"}

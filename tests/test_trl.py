@@ -19,11 +19,11 @@ from cluster.rundir import read_metrics
 from cluster.storage import read_json
 from tests.tiny import make_tiny_model, sentence
 from tests.workers import run_workers
+from trainers.adapter_config import AdapterConfig, LoraConfig
 from trainers.config import (
     BatchConfig,
     CheckpointConfig,
     DeepSpeedConfig,
-    LoraConfig,
     ParameterGroup,
     ScheduleConfig,
     TrainConfig,
@@ -98,8 +98,9 @@ def config(method: str, arguments: dict[str, Any] | None = None, **keys: Any) ->
 def make_job(folder: Path, settings: TrainConfig, model: Path, data: Path, kind: str, attempt: str = "001") -> Job:
     (folder / "out").mkdir(parents=True, exist_ok=True)
     return Job(
-        name="run", run="test", config=settings, base=model, base_name="tiny@1", tokens=data / kind / "tokens",
-        dataset=data / kind / "dataset", output=folder / "out", metrics_file=folder / "metrics.jsonl", folder=folder,
+        name="run", run="test", config=settings, base=model, base_name="tiny@1", start=None,
+        tokens=data / kind / "tokens", dataset=data / kind / "dataset", output=folder / "out",
+        metrics_file=folder / "metrics.jsonl", folder=folder,
         progress=ProgressFile(folder / "progress.json"), attempt=attempt, threads=1,
     )  # fmt: skip
 
@@ -140,7 +141,7 @@ def series(job: Job, key: str) -> list[float]:
     return [record[key] for record in read_metrics(job.metrics_file)]
 
 
-LORA = LoraConfig(rank=4, alpha=64)
+LORA = AdapterConfig(lora=LoraConfig(rank=4, alpha=64))
 HOSTED: dict[str, tuple[str, TrainConfig]] = {
     "dpo": ("pairs", config("dpo", {"beta": 0.5}, adapter=LORA)),
     "dpo-whole": ("pairs", config("dpo", {"loss_type": ["ipo"]})),
@@ -188,9 +189,7 @@ def plain(folder: Path, job: Job) -> list[dict[str, Any]]:
         save_strategy="no", dataloader_pin_memory=False, **objective.arguments,
     )  # fmt: skip
     adapter = job.config.adapter
-    lora = adapter and peft.LoraConfig(
-        r=adapter.rank, lora_alpha=adapter.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
+    lora = adapter and peft.LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = trl.trl_class(objective.method, "Trainer")(
         model=load_model(job.base, torch.float32), args=arguments, processing_class=load_tokenizer(job.base),
         train_dataset=dataset(job, "train", objective.method), peft_config=lora,

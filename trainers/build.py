@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
@@ -27,6 +28,8 @@ class Built(NamedTuple):
     bytes_before: int
     """The process's resident size before the model was loaded."""
     operations: Operations
+    parameters: dict[str, int]
+    """How many are `trained`, and how many the `model` has (an adapter's own not counted)."""
 
     def flops(self, sums: dict[str, float]) -> float:
         """Floating-point operations of a step, all workers together."""
@@ -66,19 +69,34 @@ def build(job: Job, workers: int) -> Built:
     head = module_of(config.objective).HEAD
     # While this object lives, transformers loads each weight into the shard that keeps it.
     partitioned = _partitioned_loading(job, workers)
-    model = load_model(job.base, dtype, head).train()
+    adapter = config.adapter
+    model = load_model(job.base, dtype, head, adapter.base if adapter is not None else "full").train()
     if config.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if config.adapter is not None:
-        # peft keeps new adapter weights in float32; DeepSpeed wants one dtype and holds the float32 master copy itself.
-        add_lora(model, config.adapter, head).to(model.dtype)  # its layers now sit inside `model`
+    if adapter is not None:
+        add_lora(model, adapter.lora, dtype, head, job.start)  # its layers now sit inside `model`
     restore_buffers(model)
     if config.compile:
         _compile(model)
-    operations = _operations(model)
+    operations, parameters = _operations(model), count_parameters(model)
     engine = initialize(LossModule(model, objective), config, workers)
     del partitioned
-    return Built(engine, objective, dtype, before, operations)
+    return Built(engine, objective, dtype, before, operations, parameters)
+
+
+def count_parameters(model: Any) -> dict[str, int]:
+    """Parameters that are `trained`, and those of the `model` without its adapter; shared and packed ones as well."""
+    trained = whole = 0
+    for name, parameter in model.named_parameters():
+        trained += _numel(parameter) if parameter.requires_grad else 0
+        whole += _numel(parameter) if ".lora_" not in name else 0
+    return {"trained": trained, "model": whole}
+
+
+def _numel(parameter: Any) -> int:
+    if (state := getattr(parameter, "quant_state", None)) is not None:  # two weights of four bits in a byte
+        return math.prod(state.shape)
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
 def _partitioned_loading(job: Job, workers: int) -> Any:
@@ -103,7 +121,7 @@ def _operations(model: Any) -> Operations:
         )
 
     def count(parameters: list[torch.nn.Parameter]) -> float:
-        return sum((4 + 2 * p.requires_grad) * getattr(p, "ds_numel", p.numel()) for p in parameters)
+        return sum((4 + 2 * p.requires_grad) * _numel(p) for p in parameters)
 
     head, embeddings = matrices(model.get_output_embeddings()), matrices(model.get_input_embeddings())
     apart = {id(parameter) for parameter in head + embeddings}

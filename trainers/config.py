@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from cluster.config import Config, FromFolder, PluginConfig
-from cluster.errors import ConfigError
+from cluster.errors import ConfigValueError
+from trainers.adapter_config import AdapterConfig, ArtifactName
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-ArtifactName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 
 
 class ModelConfig(Config):
@@ -35,7 +35,7 @@ class ModelConfig(Config):
         sources = ("package", "path", "artifact", "scratch")
         given = [key for key in sources if getattr(self, key) is not None]
         if len(given) != 1:
-            raise _value_error(
+            raise ConfigValueError(
                 "Exactly one source of the base model is needed.", got=", ".join(given) or "none",
                 expected=f"one of {', '.join(sources)}",
             )  # fmt: skip
@@ -49,19 +49,6 @@ class DataConfig(PluginConfig):
     """The name under which the data is published."""
     max_length: PositiveInt = 1024
     """Tokens an example may have; what the format does with longer ones is said there."""
-
-
-class LoraConfig(Config):
-    """Low-rank adapter (Hu et al. 2021, arXiv 2106.09685), through peft."""
-
-    rank: PositiveInt = 16
-    """Rank r of the update B·A."""
-    alpha: PositiveInt = 32
-    """The update is scaled by alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Dropout on the adapter's input."""
-    targets: str | list[str] = "all-linear"
-    """Module names or a regular expression; `all-linear` is every linear layer but the output head."""
 
 
 class BatchConfig(Config):
@@ -93,12 +80,12 @@ class DeepSpeedConfig(Config):
         }
         for key, stage in needs.items():
             if getattr(self, key) != "none" and self.stage < stage:
-                raise _value_error(
+                raise ConfigValueError(
                     f"`{key}: {getattr(self, key)}` needs a higher ZeRO stage.", got=f"stage {self.stage}",
                     expected=f"stage {stage} or higher",
                 )  # fmt: skip
         if "nvme" in (self.offload_optimizer, self.offload_parameters) and self.nvme is None:
-            raise _value_error("Offloading to `nvme` needs a folder.", got="nvme: null", expected="nvme: /path")
+            raise ConfigValueError("Offloading to `nvme` needs a folder.", got="nvme: null", expected="nvme: /path")
         return self
 
 
@@ -109,7 +96,7 @@ def without_secret(value: str | None) -> str | None:
         ConfigValueError: it holds one.
     """
     if value is not None and "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
-        raise _value_error(
+        raise ConfigValueError(
             "A URI must not hold credentials.", got=value.partition("://")[0] + "://…@…",
             expected="a URI without them; they belong in the environment, such as $AWS_ACCESS_KEY_ID",
         )  # fmt: skip
@@ -139,7 +126,7 @@ class CheckpointConfig(Config):
     @classmethod
     def _is_the_same_everywhere(cls, value: str | None) -> str | None:
         if value is not None and "://" not in value and not Path(value).is_absolute():
-            raise _value_error(
+            raise ConfigValueError(
                 "Workers have other working directories.",
                 got=value,
                 expected="an absolute path, or a URI such as s3://…",
@@ -180,7 +167,7 @@ class ParameterGroup(Config):
         try:
             re.compile(value)
         except re.error as error:
-            raise _value_error("Not a regular expression.", got=value, expected=str(error)) from None
+            raise ConfigValueError("Not a regular expression.", got=value, expected=str(error)) from None
         return value
 
 
@@ -198,8 +185,8 @@ class TrainConfig(Config):
 
     objective: Annotated[PluginConfig, FromFolder("trainers.objectives")] = Field(default="sft", validate_default=True)
     """What is learnt: a file of trainers/objectives, with its keys."""
-    adapter: LoraConfig | None = None
-    """Train a low-rank adapter; without it all weights are trained."""
+    adapter: AdapterConfig | None = None
+    """Train an adapter; without it all weights are trained."""
     steps: PositiveInt
     """Optimizer steps."""
     batch: BatchConfig = BatchConfig()
@@ -230,6 +217,9 @@ class TrainConfig(Config):
     """Type of weights and activations; the optimizer's master copy is float32 in any case."""
     activation_checkpointing: bool = False
     """Keep only each layer's input for the backward pass and compute the rest again: less memory, a third more work."""
+    paged_optimizer: bool = False
+    """Hold AdamW's states in memory that moves to the node's when the GPU's runs short (QLoRA, Dettmers et al. 2023,
+    arXiv 2305.14314, section 3), by bitsandbytes; needs a GPU."""
     compile: bool = False
     """Compile the model with torch.compile: minutes at the start, faster steps; needs a C++ compiler on CPU."""
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
@@ -250,7 +240,7 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainConfig:
         if self.warmup_steps >= self.steps:
-            raise _value_error(
+            raise ConfigValueError(
                 "The warm-up never ends.", got=f"warmup_steps={self.warmup_steps}",
                 expected=f"fewer than steps={self.steps}",
             )  # fmt: skip
@@ -260,9 +250,27 @@ class TrainConfig(Config):
     def _float16_is_scaled(self) -> TrainConfig:
         # DeepSpeed scales the loss in its sharded optimizers; its unsharded one only takes the scale back.
         if self.dtype == "float16" and self.deepspeed.stage == 0:
-            raise _value_error(
+            raise ConfigValueError(
                 "`dtype: float16` needs a higher ZeRO stage: unsharded, its loss is not scaled.",
                 got="deepspeed.stage: 0", expected="deepspeed.stage: 1 or higher, or dtype: bfloat16",
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_can_be_trained(self) -> TrainConfig:
+        if self.adapter is None:
+            return self
+        if self.adapter.base != "full" and self.deepspeed.stage == 3:
+            raise ConfigValueError(
+                "ZeRO-3 cannot share out a quantized base.", got=f"adapter.base: {self.adapter.base}, stage 3",
+                expected="deepspeed.stage: 2 or lower, or adapter.base: full",
+                fix="it cuts weights into flat pieces and gathers these alone, and the scales that belong to packed "
+                "weights stay behind; a quantized base is small enough to be whole on every worker",
+            )  # fmt: skip
+        if self.adapter.lora.escalates and self.evaluation is None:
+            raise ConfigValueError(
+                "`rank: escalate` compares held-out losses.", got="no train.evaluation",
+                expected="train.evaluation: {every_steps: …}",
             )  # fmt: skip
         return self
 
@@ -295,12 +303,5 @@ class EvaluateConfig(Config):
     """Length limit of an answer."""
     batch: PositiveInt = 4
     """Sequences scored at once."""
-
-
-def _value_error(message: str, *, got: str, expected: str) -> ValueError:
-    # pydantic keeps a ValueError raised in a validator in its error's context; ours rides on one.
-    return ConfigValueError(message, got=got, expected=expected)
-
-
-class ConfigValueError(ConfigError, ValueError):
-    """A ConfigError that pydantic accepts from a validator."""
+    adapters: list[ArtifactName] = Field(default_factory=list)
+    """Published adapters of the same base that are measured beside the one that is trained, all on one base model."""

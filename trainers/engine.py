@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import deepspeed
 import torch
+from torch.optim import AdamW
 
 from cluster.errors import ResourceError
 from trainers.config import DeepSpeedConfig, ParameterGroup, TrainConfig
@@ -67,6 +68,7 @@ def settings(config: TrainConfig, workers: int, num_trained: int) -> dict[str, A
             if place == "nvme":
                 zero[key]["nvme_path"] = str(sharding.nvme)
     return {
+        "zero_allow_untested_optimizer": config.paged_optimizer,
         # The loop weighs micro-batches itself; DeepSpeed only counts them.
         "train_micro_batch_size_per_gpu": config.batch.micro,
         "gradient_accumulation_steps": config.accumulation(workers),
@@ -95,14 +97,21 @@ def initialize(module: LossModule, config: TrainConfig, workers: int) -> DeepSpe
     _require_device(config)
     trainable = {name: parameter for name, parameter in module.model.named_parameters() if parameter.requires_grad}
     num_trained = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trainable.values())
-    optimizer = torch.optim.AdamW(
-        parameter_groups(trainable.items(), config), lr=config.learning_rate, betas=config.betas, eps=config.epsilon,
-        fused=True,
-    )  # fmt: skip
+    arguments: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "eps": config.epsilon}
+    groups = parameter_groups(trainable.items(), config)
+    optimizer = _paged(groups, arguments) if config.paged_optimizer else AdamW(groups, fused=True, **arguments)
     engine, *_ = deepspeed.initialize(
         model=module, optimizer=optimizer, config=settings(config, workers, num_trained), dist_init_required=False
     )
     return engine
+
+
+def _paged(groups: list[dict[str, Any]], arguments: dict[str, Any]) -> torch.optim.Optimizer:
+    import bitsandbytes.optim
+
+    owner: Any = bitsandbytes.optim  # without types
+    optimizer: torch.optim.Optimizer = owner.PagedAdamW32bit(groups, **arguments)
+    return optimizer
 
 
 def parameter_groups(named: Iterable[tuple[str, torch.nn.Parameter]], config: TrainConfig) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,40 +35,87 @@ def evaluate(
     from trainers.models import compute_device, load_model, load_tokenizer
 
     tokenizer = load_tokenizer(model_dir)
-    device = compute_device()
     head = module_of(objective).HEAD
     model = load_model(model_dir, torch.bfloat16, head)
-    model.to(device)  # type: ignore[arg-type]  # torch's overloads hide transformers' own
-    measure, data = objective_of(objective, tokenizer), TokenData(heldout)
+    model.to(compute_device())  # type: ignore[arg-type]  # torch's overloads hide transformers' own
+    questions = config.questions if head == "causal_lm" else []
+    data = TokenData(heldout)
     data.require_tokenizer(model_dir)
-    order = sorted(spread(len(data), config.sequences), key=lambda index: int(data.lengths[index]))
-    total = len(order) + len(config.questions)
-    sums: dict[str, float] = {}
-    with torch.inference_mode():
-        for start in range(0, len(order), config.batch):
-            batch = _batch(measure, data, order[start : start + config.batch])
-            loss = measure.loss(model, {key: value.to(device) for key, value in batch.tensors.items()})
-            _add(sums, {"terms": batch.terms, "loss": float(loss.total)})
-            _add(sums, {name: float(value) for name, value in loss.figures.items()})
-            words = f"loss {sums['loss'] / max(sums['terms'], 1):.3f}"
-            progress.write(min(start + config.batch, len(order)), total, words)
-    figures = _means(sums)
+    measured = _Measured(progress, len(spread(len(data), config.sequences)) + len(questions))
+    figures = _figures(measured, model, objective_of(objective, tokenizer), data, config)
     began = time.perf_counter()
     answers, generated = [], 0
-    for index, question in enumerate(config.questions if head == "causal_lm" else []):
+    for question in questions:
         answer, num_tokens = answer_question(model, tokenizer, question, config.max_new_tokens)
         answers.append({"question": question, "answer": answer})
         generated += num_tokens
-        progress.write(len(order) + index + 1, total, words)
-    loss_value = figures.pop("loss")
+        measured.advance(1)
     return {
-        "heldout_loss": loss_value,
-        "perplexity": math.exp(min(loss_value, 700.0)) if head != "reward" else None,
         **figures,
-        "num_terms": int(sums["terms"]),
+        "perplexity": math.exp(min(figures["heldout_loss"], 700.0)) if head != "reward" else None,
         "answers": answers,
         "answer_tokens_per_s": generated / (time.perf_counter() - began) if generated else None,
     }
+
+
+def evaluate_adapters(
+    progress: ProgressFile,
+    base: Path,
+    adapters: Mapping[str, Path],
+    heldout: Path,
+    objective: PluginConfig,
+    config: EvaluateConfig,
+) -> dict[str, dict[str, float]]:
+    """Held-out figures of several adapters, one after another on one base model that is loaded once.
+
+    Returns:
+        Name → `heldout_loss`, the objective's other figures and `num_terms`.
+    """
+    from trainers.adapters import load_adapted
+    from trainers.models import compute_device, load_tokenizer
+
+    data, found = TokenData(heldout), {}
+    data.require_tokenizer(base)
+    model: Any = load_adapted(base, adapters)
+    model.to(compute_device())
+    measure = objective_of(objective, load_tokenizer(base))
+    measured = _Measured(progress, len(spread(len(data), config.sequences)) * len(adapters))
+    for name in adapters:
+        model.set_adapter(name)
+        found[name] = _figures(measured, model, measure, data, config)
+    return found
+
+
+class _Measured:
+    """How far a measurement has come."""
+
+    def __init__(self, progress: ProgressFile, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+        self.words = ""
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        self._progress.write(self._done, self._total, self.words)
+
+
+def _figures(
+    measured: _Measured, model: Any, measure: Objective, data: TokenData, config: EvaluateConfig
+) -> dict[str, float]:
+    import torch
+
+    order = sorted(spread(len(data), config.sequences), key=lambda index: int(data.lengths[index]))
+    sums: dict[str, float] = {}
+    with torch.inference_mode():
+        for start in range(0, len(order), config.batch):
+            members = order[start : start + config.batch]
+            batch = _batch(measure, data, members)
+            loss = measure.loss(model, {key: value.to(model.device) for key, value in batch.tensors.items()})
+            _add(sums, {"terms": batch.terms, "loss": float(loss.total)})
+            _add(sums, {name: float(value) for name, value in loss.figures.items()})
+            measured.words = f"loss {sums['loss'] / max(sums['terms'], 1):.3f}"
+            measured.advance(len(members))
+    figures = _means(sums)
+    return {"heldout_loss": figures.pop("loss"), **figures, "num_terms": int(sums["terms"])}
 
 
 def measure_sharded(

@@ -28,10 +28,11 @@ def export(folder: Folder, marker: Marker, base: Path, config: TrainConfig, base
     from trainers.objectives import module_of
 
     head = module_of(config.objective).HEAD
-    model = load_model(base, getattr(torch, config.dtype), head)
+    dtype = getattr(torch, config.dtype)
+    model = load_model(base, dtype, head)
     holder: Any = model
     if config.adapter is not None:
-        holder = add_lora(model, config.adapter, head).to(model.dtype)
+        holder = add_lora(model, config.adapter.lora, dtype, head)
     reader = Reader(folder, marker)
     try:
         with torch.no_grad():
@@ -49,5 +50,7 @@ def export(folder: Folder, marker: Marker, base: Path, config: TrainConfig, base
         holder.peft_config["default"].base_model_name_or_path = base_name
     else:
         copy_tokenizer(base, output)
-    holder.save_pretrained(str(output))
+    # An adapter is its own weights alone; peft would add those of an adapted output head.
+    own = {"save_embedding_layers": False} if config.adapter is not None else {}
+    holder.save_pretrained(str(output), **own)
     (output / "README.md").unlink(missing_ok=True)  # peft's empty model card; the manifest says more

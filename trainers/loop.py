@@ -41,6 +41,8 @@ class Job(NamedTuple):
     """Folder with the token stores `train` and `heldout`."""
     dataset: Path
     """Folder with the data set that the tokens were made of."""
+    start: Path | None
+    """Folder of the adapter that a new one begins with (`train.adapter.start`)."""
     output: Path
     """Folder for the result: an adapter, or the whole model when no adapter is trained."""
     metrics_file: Path
@@ -148,7 +150,7 @@ class _Training:
         self.saver.require_saved()
         write_memory(self.job, self.rank, self.built.bytes_before)
         if log is not None:
-            write_outcome(self.job, self.workers, self.state.best, self.state.stopped)
+            write_outcome(self.job, self.workers, self.state.best, self.state.stopped, self.built.parameters)
             log.close()
 
     def _step(self, step: int, data: StepData, log: StepLog | None) -> None:

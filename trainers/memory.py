@@ -25,6 +25,9 @@ _CUDA_CONTEXT_BYTES = 600_000_000
 _BUCKET = 500_000_000
 _GATHERED = 1_000_000_000
 _MASTER_AND_MOMENTS = 12
+# NF4: 4 bits, an 8-bit scale for 64 weights, and for 256 of those a float32 of their own (arXiv 2305.14314, section 3);
+# INT8: 8 bits, and a float32 scale a row, which is little.
+BYTES_A_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 
 
 class WorkerMemory(NamedTuple):
@@ -36,7 +39,7 @@ class WorkerMemory(NamedTuple):
     optimizer: int
     """AdamW's moments, and float32 master weights."""
     buffers: int
-    """What weights are gathered in, and gradients pass through on their way to the optimizer."""
+    """What weights are gathered or unpacked in, and gradients pass through on their way to the optimizer."""
     activations: int
     logits: int
     """And the gradient of the output head."""
@@ -69,7 +72,7 @@ def worker_memory(
     share = trained_share * getattr(config.objective, "probability", 1.0)  # of masked_lm: of the tokens, those hidden
     offload = config.deepspeed.offload_optimizer != "none"
     gradients = element * trained // (workers if config.deepspeed.stage else 1)
-    buffers = _buffer_bytes(shape, config, workers)
+    buffers = _buffer_bytes(shape, config, workers) + _unpacked_bytes(shape, config)
     activations = _activation_bytes(shape, config, element, tokens, rounded(longest), gpu=gpu)
     logits = _logit_bytes(shape, config, element, tokens, int(tokens * share), gpu=gpu)
     copied = _MASTER_AND_MOMENTS * trained // workers
@@ -104,7 +107,7 @@ def _element(config: TrainConfig) -> int:
 
 
 def _num_trained(shape: Shape, config: TrainConfig) -> int:
-    return shape.num_adapter_parameters(config.adapter) if config.adapter else shape.num_parameters
+    return shape.num_adapter_parameters(config.adapter.lora) if config.adapter else shape.num_parameters
 
 
 def _num_held(shape: Shape, config: TrainConfig) -> int:
@@ -125,9 +128,22 @@ def _optimizer_bytes(trained: int, config: TrainConfig, workers: int) -> int:
 
 def _weight_bytes(shape: Shape, config: TrainConfig, workers: int, *, gpu: bool) -> int:
     held = _element(config) * _num_held(shape, config)
+    if config.adapter is not None:
+        held -= int((_element(config) - BYTES_A_WEIGHT.get(config.adapter.base, _element(config))) * _quantized(shape))
     if config.deepspeed.stage < 3:
         return held
     return 0 if gpu and config.deepspeed.offload_parameters != "none" else held // workers
+
+
+def _quantized(shape: Shape) -> int:
+    """Weights that a quantized base holds in few bits: those of the linear layers, without embeddings and head."""
+    return sum(linear.inputs * linear.outputs for _, linear in shape.linear_layers())
+
+
+def _unpacked_bytes(shape: Shape, config: TrainConfig) -> int:
+    """What a quantized base's widest layer takes while it computes: its weights in full, twice for one in four bits."""
+    copies = {"full": 0, "int8": 1, "nf4": 2}["full" if config.adapter is None else config.adapter.base]
+    return copies * _element(config) * max(linear.inputs * linear.outputs for linear in shape.linears)
 
 
 def _buffer_bytes(shape: Shape, config: TrainConfig, workers: int) -> int:
@@ -154,7 +170,7 @@ def _buffer_bytes(shape: Shape, config: TrainConfig, workers: int) -> int:
 def _activation_bytes(shape: Shape, config: TrainConfig, element: int, tokens: int, length: int, *, gpu: bool) -> int:
     layer = layer_bytes(shape, element, length, gpu=gpu)
     if config.adapter is not None:
-        layer += element * config.adapter.rank * len(shape.linears)
+        layer += element * sum(rank for *_, rank in shape.adapted(config.adapter.lora)) / shape.layers
     outside = 3 * element * shape.hidden  # the last norm, and what enters the head
     if config.activation_checkpointing:
         return int(tokens * (shape.layers * element * shape.hidden + layer + outside))

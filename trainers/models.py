@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cluster.config import digest, file_digest
 from cluster.errors import ModelError
@@ -199,21 +199,57 @@ def head_of(folder: Path) -> str:
     return next((head for head, end in endings.items() if any(one.endswith(end) for one in saved_from)), "causal_lm")
 
 
-def load_model(folder: Path, dtype: torch.dtype, head: str | None = None) -> PreTrainedModel:
-    """Load a safetensors folder on the CPU, in evaluation mode.
+Held = Literal["full", "nf4", "int8"]
+"""How a frozen model is held in memory: in its type, or quantized by bitsandbytes (`adapter.base`)."""
+
+
+def load_model(folder: Path, dtype: torch.dtype, head: str | None = None, held: Held = "full") -> PreTrainedModel:
+    """Load a safetensors folder on the CPU (quantized, on the GPU if there is one), in evaluation mode.
 
     Args:
+        dtype: of the weights; of a quantized model, of what is not quantized and of the computation.
         head: a key of `HEADS`, default: the folder's own; `reward` is one scalar, new and zero if the folder has none.
+        held: `nf4` or `int8` quantizes the linear layers, all but the head; such a model cannot be trained itself.
     """
     import transformers
 
     head = head or head_of(folder)
     arguments: dict[str, Any] = {"num_labels": 1} if head == "reward" else {}
+    if held != "full":
+        arguments["quantization_config"] = _bitsandbytes(held, dtype)
+        arguments["device_map"] = {"": compute_device()}
     model: PreTrainedModel = getattr(transformers, HEADS[head]).from_pretrained(
         str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **arguments
     )
+    if held != "full":
+        _keep_as_quantized(model)
     model.eval()
     return model
+
+
+def _bitsandbytes(held: Held, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if held == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _keep_as_quantized(model: PreTrainedModel) -> None:
+    """Let the weights be the same in training and evaluation.
+
+    On CPUs with AVX512-BF16 bitsandbytes packs 4-bit weights anew at the first forward pass without gradients, with
+    their scales rounded to bfloat16, and never undoes it: the first held-out measurement would change the base model
+    under the adapter.
+    """
+    module: Any
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
 
 
 _TOKENIZER_FILES = (

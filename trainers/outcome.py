@@ -42,13 +42,22 @@ def read_failure(folder: Path, attempt: str) -> RaysmithError | None:
     return error
 
 
-def write_outcome(job: Job, workers: int, best: dict[str, float] | None, stopped: str | None) -> None:
+def write_outcome(
+    job: Job,
+    workers: int,
+    best: dict[str, float] | None,
+    stopped: str | None,
+    parameters: dict[str, int],
+) -> None:
     """Record that training has come to its end."""
-    write_json(job.folder / _OUTCOME, {"workers": workers, "best": best, "stopped": stopped})
+    record = {"workers": workers, "best": best, "stopped": stopped, "parameters": parameters}
+    write_json(job.folder / _OUTCOME, record)
 
 
 def read_outcome(folder: Path) -> dict[str, Any]:
-    """`workers`, `best` (step and heldout_loss) and `stopped` (why it ended early); empty without a record."""
+    """`workers`, `best` (step and heldout_loss), `stopped` (why it ended early) and `parameters` (how many are
+    `trained`, of how many the model has); empty without a record.
+    """
     return read_json(folder / _OUTCOME) or {}
 
 

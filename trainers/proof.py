@@ -8,6 +8,7 @@ from cluster.handoff import Agreement, Bar, compare, require_different, require_
 from cluster.progress import ProgressFile
 from trainers.config import HandoffConfig
 from trainers.data.store import TokenData
+from trainers.models import Held, load_model
 
 TOP_K = 128
 _TOKEN_IDS = ("input_ids", "chosen_ids", "rejected_ids")
@@ -21,9 +22,12 @@ def scored_sequences(heldout: Path, count: int) -> list[list[int]]:
 
 
 def prove_merge(
-    progress: ProgressFile, base: Path, adapter: Path, merged: Path, heldout: Path, config: HandoffConfig
+    progress: ProgressFile, base: Path, adapter: Path, merged: Path, heldout: Path, config: HandoffConfig, held: Held
 ) -> dict[str, Agreement]:
     """Score the same tokens, or pairs, with base, base + adapter and merged, all computed in float32, and compare.
+
+    An adapter that was trained on a quantized base is merged into the full one: how far that moves the model is
+    measured too, as `trained_to_merged`, and has no bar: the full base is the better one as a rule.
 
     Raises:
         HandoffError: the adapter changes nothing, or merging changed the model.
@@ -31,20 +35,26 @@ def prove_merge(
     import torch
 
     from trainers.adapters import load_adapted
-    from trainers.models import head_of, load_model
+    from trainers.models import head_of
     from trainers.scoring import PairHolder, TransformersHolder
 
     holder, agreement = TransformersHolder, config.min_merge_agreement
     if head_of(base) == "reward":
         holder, agreement = PairHolder, 0.0  # of a few pairs, one that is nearly even may turn by rounding
     sequences = scored_sequences(heldout, config.sequences)
-    progress.write(0, 3, "base")
-    of_base = holder(load_adapted(base, None)).score(sequences, TOP_K)
-    progress.write(1, 3, "adapter")
-    of_adapter = holder(load_adapted(base, adapter)).score(sequences, TOP_K)
-    progress.write(2, 3, "merged")
+    rounds = 3 if held == "full" else 4
+    progress.write(0, rounds, "base")
+    of_base = holder(load_adapted(base, {})).score(sequences, TOP_K)
+    progress.write(1, rounds, "adapter")
+    of_adapter = holder(load_adapted(base, {"tuned": adapter})).score(sequences, TOP_K)
+    progress.write(2, rounds, "merged")
     of_merged = holder(load_model(merged, torch.float32)).score(sequences, TOP_K)
     different, same = compare(of_base, of_adapter), compare(of_adapter, of_merged)
+    moved: dict[str, Agreement] = {}
+    if held != "full":
+        progress.write(3, rounds, "quantized base")
+        as_trained = holder(load_adapted(base, {"tuned": adapter}, held)).score(sequences, TOP_K)
+        moved["trained_to_merged"] = compare(as_trained, of_merged)
     require_different("base_to_adapter", different, config.min_adapter_change)
     require_same("adapter_to_merged", same, Bar(config.max_merge_kl, agreement))
-    return {"base_to_adapter": different, "adapter_to_merged": same}
+    return {"base_to_adapter": different, "adapter_to_merged": same, **moved}

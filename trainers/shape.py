@@ -5,10 +5,11 @@ Legend: h hidden width, i intermediate width of the MLP, q and kv widths of all 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cluster.errors import ModelError
-from trainers.config import LoraConfig
+from cluster.errors import ConfigError, ModelError
+from trainers.adapter_config import LoraConfig
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
@@ -16,6 +17,8 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 class Linear(NamedTuple):
     """A weight matrix."""
 
+    name: str
+    """Of the module, within its layer; of what is not in a layer, the whole name."""
     inputs: int
     outputs: int
     bias: bool = False
@@ -42,6 +45,10 @@ class Shape(NamedTuple):
     """Whether the output head is the embedding."""
     linears: tuple[Linear, ...]
     """Of one layer."""
+    layer_name: str
+    """Name of a layer's module, `{}` for its number."""
+    output_name: str
+    """Of the output head's module."""
     head: tuple[Linear, ...]
     """Between the last layer and the output head: BERT's `transform`."""
     vectors: int
@@ -88,10 +95,45 @@ class Shape(NamedTuple):
         embeddings = (self.positions + (0 if self.tied else self.vocabulary)) * self.hidden
         return layers + embeddings + self.num_head_parameters + self.vectors
 
+    @property
+    def known_family(self) -> bool:
+        """Whether names and dimensions are those of a family that was read on purpose."""
+        return self.family in _READERS
+
+    def linear_layers(self) -> Iterator[tuple[str, Linear]]:
+        """Every weight matrix but embeddings and output head, by its module's whole name."""
+        for index in range(self.layers):
+            for linear in self.linears:
+                yield f"{self.layer_name.format(index)}.{linear.name}", linear
+        for linear in self.head:
+            yield linear.name, linear
+
+    def adapted(self, config: LoraConfig) -> list[tuple[str, Linear, int]]:
+        """The layers that get an adapter, each with its rank.
+
+        Raises:
+            ConfigError: a target is the name of no layer.
+        """
+        layers = list(self.linear_layers())
+        if config.targets != "all-linear":
+            layers.append((self.output_name, Linear(self.output_name, self.hidden, self.vocabulary)))
+        for target in [config.targets] if isinstance(config.targets, str) else config.targets:
+            one = config.model_copy(update={"targets": target if isinstance(config.targets, str) else [target]})
+            if self.known_family and not any(one.covers(name) for name, _ in layers):
+                raise ConfigError(
+                    "An adapter's target is no layer of this model.", field="train.adapter.lora.targets", got=target,
+                    expected="all-linear, a regular expression of whole names such as "
+                    f"{layers[0][0]}, or some of {', '.join(sorted({name.rpartition('.')[2] for name, _ in layers}))}",
+                )  # fmt: skip
+        return [(name, linear, config.rank_of(name)) for name, linear in layers if config.covers(name)]
+
     def num_adapter_parameters(self, config: LoraConfig) -> int:
-        """Weights of a low-rank adapter on every linear layer (an upper bound when `targets` names fewer)."""
-        linears = self.linears * self.layers + self.head
-        return sum(config.rank * (linear.inputs + linear.outputs) for linear in linears)
+        """Weights of a low-rank adapter, of its highest rank if that escalates."""
+        magnitudes = 1 if config.variant == "dora" else 0
+        return sum(
+            rank * (linear.inputs + linear.outputs) + magnitudes * linear.outputs
+            for _, linear, rank in self.adapted(config)
+        )
 
     def flops_per_token(self, length: int, trained_head_share: float = 1.0) -> float:
         """Floating-point operations of forward and backward pass, a token; what activation checkpointing repeats is not
@@ -124,10 +166,13 @@ def _llama(config: dict[str, Any]) -> Shape:
         family=family, hidden=h, layers=layers, heads=heads, kv_heads=kv_heads, head_dim=head_dim, intermediate=i,
         vocabulary=config["vocab_size"], tied=bool(config.get("tie_word_embeddings", False)),
         linears=(
-            Linear(h, q, qkv_bias), Linear(h, kv, qkv_bias), Linear(h, kv, qkv_bias), Linear(q, h, bias),
-            Linear(h, i, mlp_bias), Linear(h, i, mlp_bias), Linear(i, h, mlp_bias),
+            Linear("self_attn.q_proj", h, q, qkv_bias), Linear("self_attn.k_proj", h, kv, qkv_bias),
+            Linear("self_attn.v_proj", h, kv, qkv_bias), Linear("self_attn.o_proj", q, h, bias),
+            Linear("mlp.gate_proj", h, i, mlp_bias), Linear("mlp.up_proj", h, i, mlp_bias),
+            Linear("mlp.down_proj", i, h, mlp_bias),
         ),
-        head=(), vectors=layers * norms + h, attention_dropout=bool(config.get("attention_dropout")),
+        layer_name="model.layers.{}", output_name="lm_head", head=(), vectors=layers * norms + h,
+        attention_dropout=bool(config.get("attention_dropout")),
         window=config.get("sliding_window"), local_layers=_local_layers(config, layers),
     )  # fmt: skip
 
@@ -146,8 +191,12 @@ def _gpt2(config: dict[str, Any]) -> Shape:
     return Shape(
         family="gpt2", hidden=h, layers=layers, heads=heads, kv_heads=heads, head_dim=h // heads, intermediate=i,
         vocabulary=config["vocab_size"], tied=bool(config.get("tie_word_embeddings", True)),
-        linears=(Linear(h, 3 * h, True), Linear(h, h, True), Linear(h, i, True), Linear(i, h, True)),
-        head=(), vectors=(2 * layers + 1) * 2 * h, positions=config["n_positions"],
+        linears=(
+            Linear("attn.c_attn", h, 3 * h, True), Linear("attn.c_proj", h, h, True),
+            Linear("mlp.c_fc", h, i, True), Linear("mlp.c_proj", i, h, True),
+        ),
+        layer_name="transformer.h.{}", output_name="lm_head", head=(),
+        vectors=(2 * layers + 1) * 2 * h, positions=config["n_positions"],
         attention_dropout=config.get("attn_pdrop", 0.1) > 0,
     )  # fmt: skip
 
@@ -160,9 +209,15 @@ def _bert(config: dict[str, Any]) -> Shape:
     return Shape(
         family="bert", hidden=h, layers=layers, heads=heads, kv_heads=heads, head_dim=h // heads, intermediate=i,
         vocabulary=vocabulary, tied=tied,
-        linears=(*[Linear(h, h, True)] * 4, Linear(h, i, True), Linear(i, h, True)),
+        linears=(
+            *[Linear(f"attention.self.{name}", h, h, True) for name in ("query", "key", "value")],
+            Linear("attention.output.dense", h, h, True), Linear("intermediate.dense", h, i, True),
+            Linear("output.dense", i, h, True),
+        ),
+        layer_name="bert.encoder.layer.{}", output_name="cls.predictions.decoder",
+        head=(Linear("cls.predictions.transform.dense", h, h, True),),
         # An untied head has two biases, one of them idle.
-        head=(Linear(h, h, True),), vectors=(2 * layers + 2) * 2 * h + vocabulary * (1 if tied else 2),
+        vectors=(2 * layers + 2) * 2 * h + vocabulary * (1 if tied else 2),
         positions=config["max_position_embeddings"] + config.get("type_vocab_size", 2),
         attention_dropout=config.get("attention_probs_dropout_prob", 0.1) > 0,
     )  # fmt: skip
@@ -180,8 +235,12 @@ def _modernbert(config: dict[str, Any]) -> Shape:
     return Shape(
         family="modernbert", hidden=h, layers=layers, heads=heads, kv_heads=heads, head_dim=h // heads, intermediate=i,
         vocabulary=vocabulary, tied=bool(config.get("tie_word_embeddings", True)),
-        linears=(Linear(h, 3 * h, bias), Linear(h, h, bias), Linear(h, 2 * i, mlp_bias), Linear(i, h, mlp_bias)),
-        head=(Linear(h, h, bool(config.get("classifier_bias", False))),),
+        linears=(
+            Linear("attn.Wqkv", h, 3 * h, bias), Linear("attn.Wo", h, h, bias),
+            Linear("mlp.Wi", h, 2 * i, mlp_bias), Linear("mlp.Wo", i, h, mlp_bias),
+        ),
+        layer_name="model.layers.{}", output_name="decoder",
+        head=(Linear("head.dense", h, h, bool(config.get("classifier_bias", False))),),
         # The first layer has one norm; the embedding, the last layer and the head have one each.
         vectors=(2 * layers - 1 + 3) * norm + (vocabulary if config.get("decoder_bias", True) else 0),
         window=config.get("local_attention", 128) + 1, local_layers=local_layers,

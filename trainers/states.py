@@ -104,10 +104,25 @@ def _partitioned_parameters(optimizer: Any, names: dict[int, str]) -> Iterator[F
 def _state(optimizer: Any, master: torch.Tensor) -> dict[str, Any]:
     """The optimizer's state of a tensor, made if no step was taken yet."""
     state: dict[str, Any] = _inner(optimizer).state[master]
+    if hasattr(_inner(optimizer), "get_state_buffer"):
+        return _paged_state(_inner(optimizer), state, master)
     if not state:
         state["step"] = torch.zeros((), dtype=torch.float32, device=master.device)
         state |= {key: torch.zeros_like(master, requires_grad=False) for key in MOMENTS}
     return state
+
+
+def _paged_state(inner: Any, state: dict[str, Any], master: torch.Tensor) -> dict[str, Any]:
+    """Bitsandbytes' state, with the moments under AdamW's names too: the same tensors, so what is read back counts."""
+    if "state1" not in state:
+        if not inner.initialized:
+            inner.check_overrides()
+            inner.to_gpu()
+            inner.initialized = True
+        places = ((g, p) for g, group in enumerate(inner.param_groups) for p in range(len(group["params"])))
+        g, p = next((g, p) for g, p in places if inner.param_groups[g]["params"][p] is master)
+        inner.init_state(inner.param_groups[g], master, g, p)
+    return state | dict(zip(MOMENTS, (state["state1"], state["state2"]), strict=True))
 
 
 def _inner(optimizer: Any) -> torch.optim.Optimizer:
@@ -124,7 +139,10 @@ def optimizer_steps(engine: DeepSpeedEngine) -> int:
 def set_optimizer_steps(engine: DeepSpeedEngine, steps: int) -> None:
     """Set Adam's step counters; its bias correction depends on them."""
     for state in _inner(engine.optimizer).state.values():
-        state["step"].fill_(steps)
+        if isinstance(state["step"], int):  # bitsandbytes'
+            state["step"] = steps
+        else:
+            state["step"].fill_(steps)
 
 
 def forget_dummy_step(engine: DeepSpeedEngine) -> None:

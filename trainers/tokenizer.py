@@ -18,7 +18,7 @@ from pydantic import Field, PositiveInt
 from cluster.config import Config
 from cluster.errors import DataError, ModelError
 from cluster.progress import ProgressFile
-from trainers.config import ArtifactName
+from trainers.adapter_config import ArtifactName
 from trainers.formats import HELDOUT, TRAIN
 from trainers.text.corpus import read_texts, text_bytes
 

@@ -24,7 +24,9 @@ import torch.distributed as dist
 
 from cluster.errors import ConfigError, ModelError, RaysmithError, ResourceError
 from cluster.storage import write_json
-from trainers.config import LoraConfig, TrainConfig
+from trainers.adapters import peft_config
+from trainers.build import count_parameters
+from trainers.config import TrainConfig
 from trainers.data.store import tokenizer_digest
 from trainers.engine import learning_rate, settings
 from trainers.formats import HELDOUT, TRAIN
@@ -35,7 +37,6 @@ from trainers.trl_data import dataset, longest_conversation
 from trainers.trl_log import Checkpoints, HostCallback
 
 if TYPE_CHECKING:
-    from peft import LoraConfig as PeftLoraConfig
     from transformers import Trainer
 
     from trainers.loop import Job
@@ -88,7 +89,7 @@ def train(job: Job, rank: int, workers: int) -> None:
     if rank == 0:
         callback.close()
         write_json(job.metrics_file.with_name(_HELDOUT_FILE), callback.heldout(after))
-        write_outcome(job, workers, best=None, stopped=None)
+        write_outcome(job, workers, best=None, stopped=None, parameters=count_parameters(trainer.model))
     dist.barrier()
 
 
@@ -130,7 +131,8 @@ def build(job: Job, folder: Path, workers: int, *, resumed: bool) -> Trainer:
     # Made before the models: at stage 3 transformers loads each weight into the shard that keeps it.
     arguments = training_arguments(config, folder, workers, longest, evaluate_first=not resumed)
     dtype: torch.dtype = getattr(torch, config.dtype)
-    models: dict[str, Any] = {"model": load_model(job.base, dtype)}
+    held = config.adapter.base if config.adapter is not None else "full"
+    models: dict[str, Any] = {"model": load_model(job.base, dtype, held=held)}
     if objective.teacher is not None:
         models["teacher_model"] = _teacher(objective.teacher, job.base, dtype)
     trainer: Trainer = _hosted(trl.trl_class(objective.method, "Trainer"), config)(
@@ -139,7 +141,7 @@ def build(job: Job, folder: Path, workers: int, *, resumed: bool) -> Trainer:
         train_dataset=datasets[TRAIN],
         eval_dataset=datasets[HELDOUT],
         processing_class=load_tokenizer(job.base),
-        peft_config=_adapter(config.adapter) if config.adapter is not None else None,
+        peft_config=peft_config(config.adapter.lora) if config.adapter is not None else None,
     )
     for model in (*models.values(), getattr(trainer, "ref_model", None)):
         if model is not None:
@@ -245,15 +247,6 @@ def _hosted(base: type[Any], config: TrainConfig) -> type[Any]:
         def create_model_card(self, *_: Any, **__: Any) -> None: ...
 
     return Hosted
-
-
-def _adapter(config: LoraConfig) -> PeftLoraConfig:
-    import peft
-
-    return peft.LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=config.targets,
-        task_type="CAUSAL_LM",
-    )  # fmt: skip
 
 
 def _teacher(folder: Path, base: Path, dtype: torch.dtype) -> Any:

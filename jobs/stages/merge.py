@@ -10,13 +10,18 @@ from jobs.console import fact, title
 from jobs.context import Context, Made
 from trainers.adapters import merge as merge_adapter
 from trainers.formats import HELDOUT
+from trainers.models import Held
 from trainers.proof import prove_merge
 
-VERSION = 2
+VERSION = 3
 
 
-def merge(context: Context, base: Manifest, adapter: Manifest, tokens: Manifest) -> Manifest:
-    """The merged model's artifact; it is published only when the proof holds."""
+def merge(context: Context, base: Manifest, adapter: Manifest, tokens: Manifest, trained_on: Held = "full") -> Manifest:
+    """The merged model's artifact; it is published only when the proof holds.
+
+    Args:
+        trained_on: how the base was held while the adapter was trained; it is merged into the full one.
+    """
     title("Merge")
     config = context.job.handoff
 
@@ -24,11 +29,12 @@ def merge(context: Context, base: Manifest, adapter: Manifest, tokens: Manifest)
         where = (context.files(base), context.files(adapter))
         context.remote("merge", merge_adapter, *where, folder)
         heldout = context.files(tokens) / HELDOUT
-        proof = context.remote("prove merge", prove_merge, *where, folder, heldout, config)
+        proof = context.remote("prove merge", prove_merge, *where, folder, heldout, config, trained_on)
         return Made({"handoff": {name: agreement._asdict() for name, agreement in proof.items()}})
 
+    settings = config.model_dump(mode="json") | {"trained_on": trained_on}
     outcome = context.make(
-        "merge", VERSION, config.model_dump(mode="json"), {"base": base, "adapter": adapter, "tokens": tokens}, work,
+        "merge", VERSION, settings, {"base": base, "adapter": adapter, "tokens": tokens}, work,
         publish_as=f"{context.job.name}-merged", kind="model",
     )  # fmt: skip
     for name, figures in outcome.report["handoff"].items():

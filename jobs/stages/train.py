@@ -12,21 +12,23 @@ from cluster.config import digest
 from cluster.rundir import read_metrics
 from cluster.storage import read_json
 from jobs.console import bar, fact, title
-from jobs.context import Context, Made
+from jobs.context import Context, Made, Outcome
 from jobs.paths import with_absolute_paths
-from jobs.words import batch_words
+from jobs.stages.evaluate import named_adapters
+from jobs.words import batch_words, trained_words
 from trainers.checkpoint import checkpoint_folder
 from trainers.config import TrainConfig
 from trainers.launch import train as launch
 from trainers.loop import Job
 
-VERSION = 2
+VERSION = 3
 _HELDOUT_FILE = "heldout.json"
 # What may be changed between a kill and the resume, and between two runs that are the same training: where and how it
 # is computed, watched and saved, not what is computed.
 _FREE: dict[str, bool | set[str]] = {
     "checkpoint": True, "trackers": True, "deepspeed": True, "compile": True, "activation_checkpointing": True,
-    "divergence": True, "batch": {"micro"}, "evaluation": {"batch"},
+    "divergence": True, "batch": {"micro"}, "evaluation": {"batch"}, "paged_optimizer": True,
+    "adapter": {"start"},  # its id counts, not its name
 }  # fmt: skip
 _FREE_OF_OBJECTIVES = {"head_chunk"}
 
@@ -41,38 +43,68 @@ def identity(config: TrainConfig) -> dict[str, Any]:
     return settings | {"objective": objective}
 
 
-def training_name(config: TrainConfig, base: str, tokens: str) -> str:
+def training_name(config: TrainConfig, base: str, tokens: str, start: str | None = None) -> str:
     """Names a training's folder: checkpoints of another configuration, base or data are never resumed from.
 
     Args:
         base: the base model's artifact id.
         tokens: the tokens' artifact id.
+        start: the id of the adapter that it begins with.
     """
-    return f"train-{digest([VERSION, identity(config), base, tokens])[:12]}"
+    return f"train-{digest([VERSION, identity(config), base, tokens, start])[:12]}"
 
 
 def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig) -> Manifest:
     """The adapter's artifact, or the tuned model's when no adapter is trained."""
     title("Train")
+    return train_once(context, base, tokens, config, start_of(context, base, config)).artifact
+
+
+def start_of(context: Context, base: Manifest, config: TrainConfig) -> Manifest | None:
+    """The adapter that `train.adapter.start` names.
+
+    Raises:
+        ArtifactError: there is none, or not of this base.
+    """
+    names = [config.adapter.start] if config.adapter is not None and config.adapter.start is not None else []
+    return next(iter(named_adapters(context.store, base, names)), None)
+
+
+def train_once(
+    context: Context,
+    base: Manifest,
+    tokens: Manifest,
+    config: TrainConfig,
+    start: Manifest | None,
+    suffix: str = "",
+) -> Outcome:
+    """One training.
+
+    Args:
+        start: the adapter that it begins with.
+        suffix: of the stage's and the artifact's name, where a job has several.
+    """
     mean_tokens = tokens.metrics["train_tokens"] / tokens.metrics["train_samples"]
     fact("batch", batch_words(config, context.job.cluster, mean_tokens, tokens.metrics["train_samples"]))
-    name = training_name(config, base.id, tokens.id)
+    name = training_name(config, base.id, tokens.id, start.id if start else None)
     folder = context.run.path / "train" / name
     if context.fresh:
         _remove(context, config, folder)
     kind = "adapter" if config.adapter is not None else "model"
+    inputs = {"base": base, "tokens": tokens} | ({"start": start} if start is not None else {})
     outcome = context.make(
-        "train", VERSION, identity(config), {"base": base, "tokens": tokens},
-        lambda output: _work(context, _job(context, base, tokens, config, folder, output)),
-        publish_as=f"{context.job.name}-{kind}", kind=kind,
+        f"train{suffix}".replace("-", "_"), VERSION, identity(config), inputs,
+        lambda output: _work(context, _job(context, inputs, config, folder, output)),
+        publish_as=f"{context.job.name}-{kind}{suffix}", kind=kind,
     )  # fmt: skip
     _show(outcome.report, config)
     if not (config.checkpoint.keep_best or config.checkpoint.keep_every_steps):
         _remove(context, config, folder)  # the result is published; its checkpoints have served
-    return outcome.artifact
+    return outcome
 
 
-def _job(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig, folder: Path, output: Path) -> Job:
+def _job(context: Context, inputs: dict[str, Manifest], config: TrainConfig, folder: Path, output: Path) -> Job:
+    base, tokens = inputs["base"], inputs["tokens"]
     return Job(
         name=folder.name,
         run=context.job.name,
@@ -81,6 +113,7 @@ def _job(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig
         base_name=base.id,
         tokens=context.files(tokens),
         dataset=context.files(context.store.get(tokens.parents["dataset"])),
+        start=context.files(inputs["start"]) if "start" in inputs else None,
         output=output,
         metrics_file=context.run.metrics_file,
         folder=folder,
@@ -147,6 +180,8 @@ def _show(report: dict[str, Any], config: TrainConfig) -> None:
         fact("speed", f"{report['tokens_per_s']:,.0f} tokens/s (median of steps){beside}")
     if report.get("mfu") is not None:
         fact("utilization", f"{report['mfu']:.0%} of the matrix rate measured on the worker (MFU)")
+    if parameters := report.get("parameters"):
+        fact("trained", trained_words(parameters["trained"], parameters["model"]))
     if report.get("best") and config.evaluation is not None:
         step, loss = report["best"]["step"], report["best"]["heldout_loss"]
         fact("best held-out loss", f"{loss:.3f} at step {step:.0f}; published: the {config.evaluation.publish} step")

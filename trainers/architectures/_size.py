@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, PositiveInt, model_validator
 
 from cluster.config import PluginConfig
-from trainers.config import ConfigValueError
+from cluster.errors import ConfigValueError
 from trainers.shape import Shape
 
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}

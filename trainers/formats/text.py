@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
+from cluster.errors import ConfigValueError
 from cluster.progress import ProgressFile
-from trainers.config import ConfigValueError, DataConfig
+from trainers.config import DataConfig
 from trainers.formats import HELDOUT, TRAIN, DataEstimate
 from trainers.text.config import NOTHING, CleanConfig, NearConfig, SourceConfig
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
 
 from cluster.config import PluginConfig
-from cluster.errors import ModelError
-from trainers.config import ConfigValueError
+from cluster.errors import ConfigValueError, ModelError
 from trainers.data.packing import Packed, pack, rounded
 
 if TYPE_CHECKING:

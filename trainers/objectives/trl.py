@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from cluster.config import PluginConfig
-from cluster.errors import ConfigError
-from trainers.config import ConfigValueError, TrainConfig
+from cluster.errors import ConfigError, ConfigValueError
+from trainers.config import TrainConfig
 from trainers.objectives._trl_arguments import argument_types, fits
 
 FORMATS = ("chat", "labelled", "pairs")
@@ -140,6 +140,9 @@ def refuse_unsupported(config: TrainConfig, workers: int) -> None:
         "train.compile": config.compile,
         "train.checkpoint.folder": config.checkpoint.folder is not None,
         "train.checkpoint.keep_best": config.checkpoint.keep_best,
+        "train.paged_optimizer": config.paged_optimizer,
+        "train.adapter.start": config.adapter is not None and config.adapter.start is not None,
+        "train.adapter.lora.rank: escalate": config.adapter is not None and config.adapter.lora.escalates,
     }
     if keys := [key for key, is_set in refused.items() if is_set]:
         raise ConfigError(

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from cluster.config import Config
-from trainers.config import ArtifactName, without_secret
+from trainers.adapter_config import ArtifactName
+from trainers.config import without_secret
 
 STDLIB = "python:stdlib"
 """The path that means the running Python's own standard library."""

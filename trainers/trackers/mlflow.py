@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from cluster.config import PluginConfig, leaf_items
-from cluster.errors import ConfigError
+from cluster.errors import ConfigError, ConfigValueError
 from cluster.storage import write_atomically
-from trainers.config import ConfigValueError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,9 +10,8 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from cluster.config import PluginConfig
-from cluster.errors import ConfigError
+from cluster.errors import ConfigError, ConfigValueError
 from cluster.storage import write_atomically
-from trainers.config import ConfigValueError
 
 _RUN_ID = "run_id"
 
