@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from cluster.config import Config
+from cluster.config import Config, leaf_items
 from cluster.errors import ConfigError, RaysmithError
 
 C = TypeVar("C", bound=Config)
@@ -113,6 +113,22 @@ def apply_overrides(loaded: Loaded, overrides: list[str]) -> Loaded:
             delta = {part: delta}
         tree = _merge(tree, delta)
         places |= {key: "command line", **places_inside}
+    return Loaded(tree, places)
+
+
+def apply_values(loaded: Loaded, values: Mapping[str, Any], place: str) -> Loaded:
+    """Lay values of dotted keys over a tree.
+
+    Args:
+        place: what an error about one of them says of where it stands.
+    """
+    tree, places = loaded.tree, dict(loaded.places)
+    for key, value in values.items():
+        delta = value
+        for part in reversed(key.split(".")):
+            delta = {part: delta}
+        tree = _merge(tree, delta)
+        places |= dict.fromkeys((key, *(dotted for dotted, _ in leaf_items({key: value}))), place)
     return Loaded(tree, places)
 
 

@@ -29,6 +29,9 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The job's YA
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]…", help="Values that replace the file's.")
 ]
+Winner = Annotated[
+    str | None, typer.Option("--winner", metavar="SWEEP", help="Take the values of a finished sweep's best trial.")
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An artifact's name or id.")]
 StorageOption = Annotated[
     Path | None, typer.Option("--storage", help=f"Storage root; default ${ENVIRONMENT_VARIABLE} or ./raysmith_data.")
@@ -39,13 +42,14 @@ StorageOption = Annotated[
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
+    winner: Winner = None,
     keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Leave the endpoint up until Ctrl-C.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, reuse nothing.")] = False,
 ) -> None:
     """Run a job: what was finished before is reused, what was cut off is resumed."""
     from jobs.config import load_job
 
-    job = load_job(config, overrides or [])
+    job = load_job(config, overrides or [], winner)
     from jobs.run import run as run_job
 
     try:
@@ -57,12 +61,35 @@ def run(
 
 
 @app.command()
-def plan(config: ConfigFile, overrides: Overrides = None) -> None:
+def plan(config: ConfigFile, overrides: Overrides = None, winner: Winner = None) -> None:
     """Show what a job would do and need, without allocating anything."""
     from jobs.config import load_job
     from jobs.plan import show_plan
 
-    show_plan(load_job(config, overrides or []))
+    show_plan(load_job(config, overrides or [], winner))
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The sweep's YAML file.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was cut off.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an earlier sweep of this name.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it would do, without allocating anything.")] = False,
+) -> None:
+    """Try many values of a job's keys, with Ray Tune, and publish the winner."""
+    from jobs.sweep.driver import run_sweep, show_plan
+    from jobs.sweep.space import load_sweep
+
+    loaded = load_sweep(config, overrides or [])
+    if plan:
+        show_plan(loaded)
+        return
+    try:
+        run_sweep(loaded, resume=resume, fresh=fresh)
+    except KeyboardInterrupt:
+        errors.print("\nStopped. Run the same command with --resume to go on.")
+        raise
 
 
 @app.command()
@@ -161,13 +188,13 @@ def verify(name: Name, storage: StorageOption = None) -> None:
 
 
 @config_app.command()
-def expand(config: ConfigFile, overrides: Overrides = None) -> None:
+def expand(config: ConfigFile, overrides: Overrides = None, winner: Winner = None) -> None:
     """Print the whole configuration, with inherited and default values."""
     import yaml
 
     from jobs.config import load_job
 
-    print(yaml.safe_dump(load_job(config, overrides or []).resolved(), sort_keys=False), end="")
+    print(yaml.safe_dump(load_job(config, overrides or [], winner).resolved(), sort_keys=False), end="")
 
 
 @config_app.command()

@@ -9,10 +9,10 @@ from typing import Annotated, Any, cast
 from pydantic import Field, model_validator
 
 from cluster.config import Config, FromFolder
-from cluster.config_file import load_config
+from cluster.config_file import apply_overrides, apply_values, load_config, read_tree, validate
 from cluster.connect import ClusterConfig
-from cluster.errors import ConfigValueError
-from cluster.storage import StorageConfig
+from cluster.errors import ConfigError, ConfigValueError
+from cluster.storage import StorageConfig, read_json
 from serving.config import ServeConfig
 from serving.quantize import QuantizeConfig
 from trainers.architectures import require_head
@@ -20,6 +20,8 @@ from trainers.config import DataConfig, EvaluateConfig, HandoffConfig, ModelConf
 from trainers.objectives import module_of
 from trainers.tokenizer import TokenizerConfig
 
+SWEEP_RECORD = "sweep.json"
+"""In a run directory: what is known of a sweep's trials."""
 _NEEDS = (
     ("train", "data"), ("evaluate", "train"), ("quantize", "data"), ("serve", "quantize"), ("tokenizer", "data"),
 )  # fmt: skip
@@ -64,7 +66,7 @@ class JobConfig(Config):
     @property
     def trains_itself(self) -> bool:
         """Whether the objective brings its own training loop, and with it its own measurements."""
-        return self.train is not None and hasattr(module_of(self.train.objective), "worker")
+        return self.train is not None and hasattr(module_of(self.train.objective), "train")
 
     @model_validator(mode="after")
     def _sections_fit(self) -> JobConfig:
@@ -201,6 +203,31 @@ def _require_at_most(key: str, value: int, limit_key: str, limit: int) -> None:
         )  # fmt: skip
 
 
-def load_job(path: Path, overrides: list[str]) -> JobConfig:
-    """Read a job file with overrides; see `cluster.config_file.load_config`."""
-    return load_config(JobConfig, path, overrides)
+def load_job(path: Path, overrides: list[str], winner: str | None = None) -> JobConfig:
+    """Read a job file with overrides; see `cluster.config_file.load_config`.
+
+    Args:
+        winner: a finished sweep, whose best trial's values are laid over the file's; overrides win over both.
+    """
+    if winner is None:
+        return load_config(JobConfig, path, overrides)
+    root = load_config(JobConfig, path, overrides).storage.location()
+    loaded = apply_values(read_tree(path), winners_values(root, winner), f"winner of {winner}")
+    return validate(JobConfig, apply_overrides(loaded, overrides))
+
+
+def winners_values(root: Path, sweep: str) -> dict[str, Any]:
+    """Dotted key → value of a finished sweep's best trial.
+
+    Raises:
+        ConfigError: there is no such sweep, or it has no winner yet.
+    """
+    found = read_json(root / "runs" / sweep / SWEEP_RECORD)
+    if found is None or found.get("winner") is None:
+        known = sorted(path.parent.name for path in (root / "runs").glob(f"*/{SWEEP_RECORD}"))
+        raise ConfigError(
+            "There is no sweep of that name." if found is None else "The sweep has no winner yet.",
+            field="--winner", got=sweep, expected=", ".join(known) or "none yet", fix="raysmith sweep CONFIG",
+        )  # fmt: skip
+    values: dict[str, Any] = found["winner"]["values"]
+    return values

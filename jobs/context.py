@@ -116,6 +116,21 @@ class Context:
         report: dict[str, Any] = read_json(record_file)["report"]
         return report
 
+    def remember(
+        self,
+        name: str,
+        version: int,
+        config: Any,
+        inputs: dict[str, Manifest],
+        artifact: Manifest,
+        report: dict[str, Any],
+        seconds: float,
+    ) -> None:
+        """Let `make`, with the same arguments, reuse an artifact that was made elsewhere."""
+        parents = {role: manifest.id for role, manifest in inputs.items()}
+        record_file = self._record_file(name, [version, config, parents, None])
+        write_json(record_file, {"artifact": artifact.id, "report": report, "seconds": round(seconds, 2)})
+
     def _record_file(self, name: str, key: list[Any]) -> Path:
         return self.root / "stages" / f"{name}-{digest([name, *key])[:16]}.json"
 

@@ -140,8 +140,11 @@ def _disk_bytes(job: JobConfig, shape: Shape, data: DataEstimate | None) -> int:
     return needed
 
 
-def require_room(job: JobConfig, plan: Plan) -> None:
+def require_room(job: JobConfig, plan: Plan, copies: int = 1) -> None:
     """Refuse a job that this machine's disk or (for an embedded cluster) memory cannot hold.
+
+    Args:
+        copies: how many such jobs run at a time.
 
     Raises:
         ResourceError: with the figures.
@@ -151,12 +154,12 @@ def require_room(job: JobConfig, plan: Plan) -> None:
         require_fits(job.cluster, embedded_capacity(job.cluster))
     if plan.memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
         return
-    needed = plan.memory.total * job.cluster.min_workers
+    needed = plan.memory.total * job.cluster.min_workers * copies
     available = embedded_capacity(job.cluster).memory_bytes
     if needed > available:
         raise ResourceError(
             "Too little memory for the training workers.", field="cluster.workers × memory of a worker",
-            got=f"{size(available)} free", expected=f"{job.cluster.min_workers} × {size(plan.memory.total)}",
+            got=f"{size(available)} free", expected=f"{job.cluster.min_workers * copies} × {size(plan.memory.total)}",
             fix="lower train.batch.micro, data.max_length or cluster.workers",
         )  # fmt: skip
 

@@ -16,11 +16,12 @@ import yaml
 
 from cluster.artifacts import ArtifactStore
 from cluster.rundir import read_metrics
-from cluster.storage import read_json, write_atomically
+from cluster.storage import read_json
 from jobs.report_cards import cards, figure
 from jobs.report_charts import Chart, curve, size_bars
+from jobs.report_page import write_page
 from jobs.report_run import RunRecord
-from jobs.words import duration, size
+from jobs.words import duration
 
 _TEMPLATE = "report.html.j2"
 _CURVES = (
@@ -47,23 +48,16 @@ _MAX_WORKERS = 16
 
 def write_html(run_folder: Path, store: ArtifactStore) -> None:
     """Write `report.html` beside `report.json`."""
-    import jinja2
-
     config_file = run_folder / "config.yaml"
     config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
     report = {"name": run_folder.name, "status": "unknown", **(read_json(run_folder / "report.json") or {})}
     run = RunRecord(report, read_metrics(run_folder / "metrics.jsonl"), yaml.safe_load(config_text) or {}, store)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"size": size, "duration": duration, "figure": figure}
-    page = environment.get_template(_TEMPLATE).render(
-        report=report, cards=list(cards(run)), answers=_answers(run), curves=_curves(run), proofs=_proofs(run),
+    write_page(
+        run_folder / "report.html", _TEMPLATE, report=report, cards=list(cards(run)),
+        answers=_answers(run), curves=_curves(run), proofs=_proofs(run),
         events=run.stage("train").get("events") or [], data=_data(run), example=_example(run), stages=_stages(run),
         sources=_sources(run), bars=list(_bars(run)), lineage=_lineage(run), config=config_text,
     )  # fmt: skip
-    write_atomically(run_folder / "report.html", page)
 
 
 def _answers(run: RunRecord) -> dict[str, list[dict[str, Any]]]:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Drawn with the colour on the left, shown with the style sheet's variable on the right: one SVG serves light and dark.
-_INK, _MUTED, _LINE, _ACCENT, _WARM = "#010101", "#020202", "#030303", "#040404", "#050505"
-_VARIABLES = {_INK: "ink", _MUTED: "muted", _LINE: "line", _ACCENT: "accent", _WARM: "warm"}
+INK, MUTED, LINE, ACCENT, WARM = "#010101", "#020202", "#030303", "#040404", "#050505"
+_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", WARM: "warm"}
 # These are readable on white and on black.
 _PARTS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9c755f", "#8e8e8e")
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "font.size": 10, "text.color": _INK, "axes.edgecolor": _LINE, "axes.labelcolor": _MUTED,
-    "xtick.color": _LINE, "ytick.color": _LINE, "xtick.labelcolor": _MUTED, "ytick.labelcolor": _MUTED,
-    "grid.color": _LINE, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
+    "svg.fonttype": "none", "font.size": 10, "text.color": INK, "axes.edgecolor": LINE, "axes.labelcolor": MUTED,
+    "xtick.color": LINE, "ytick.color": LINE, "xtick.labelcolor": MUTED, "ytick.labelcolor": MUTED,
+    "grid.color": LINE, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
     "axes.axisbelow": True, "legend.frameon": False,
 }  # fmt: skip
 _WIDTH_IN = 4.8
@@ -71,10 +71,10 @@ def curve(
 
     def draw(axes: Axes) -> None:
         steps, values = zip(*_thinned(finite), strict=True) if finite else ((), ())
-        axes.plot(steps, values, color=_ACCENT, linewidth=1.6, marker="." if len(values) <= _DOTTED else None)
+        axes.plot(steps, values, color=ACCENT, linewidth=1.6, marker="." if len(values) <= _DOTTED else None)
         if second:
-            axes.plot(*zip(*_thinned(second), strict=True), color=_WARM, linewidth=1.6, marker=".", label=beside[0])
-            axes.legend(loc="best", fontsize=9.5, labelcolor=_WARM, handlelength=1)
+            axes.plot(*zip(*_thinned(second), strict=True), color=WARM, linewidth=1.6, marker=".", label=beside[0])
+            axes.legend(loc="best", fontsize=9.5, labelcolor=WARM, handlelength=1)
         _draw_marks(axes, values, {label: value for label, value in marks.items() if math.isfinite(value)})
         axes.set_xlabel("step")
         axes.locator_params(axis="x", integer=True, nbins=6)
@@ -86,7 +86,7 @@ def curve(
             axes.set_ylim(bottom=0)
 
     note += f"; {lost} {'step is' if lost == 1 else 'steps are'} not a finite number" if lost else ""
-    return Chart(title, note, _svg(draw, name, words, height_in=2.5))
+    return Chart(title, note, svg(draw, name, words, height_in=2.5))
 
 
 def _finite(points: _Points) -> _Points:
@@ -103,12 +103,12 @@ def _ends(points: _Points) -> str:
 
 def _draw_marks(axes: Axes, values: Sequence[float], marks: Mapping[str, float]) -> None:
     for label, value in marks.items():
-        axes.axhline(value, color=_WARM, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.axhline(value, color=WARM, linewidth=1.2, linestyle=(0, (4, 3)))
         # The label stands at the end where the curve is farther away.
         left = bool(values) and abs(values[0] - value) > abs(values[-1] - value)
         above = value == max(marks.values())
         axes.annotate(
-            f"{label} {value:.4g}", (0.01 if left else 0.99, value), (0, 3 if above else -3), color=_WARM, fontsize=9.5,
+            f"{label} {value:.4g}", (0.01 if left else 0.99, value), (0, 3 if above else -3), color=WARM, fontsize=9.5,
             xycoords=("axes fraction", "data"), textcoords="offset points", ha="left" if left else "right",
             va="bottom" if above else "top",
         )  # fmt: skip
@@ -136,7 +136,7 @@ def size_bars(name: str, title: str, note: str, rows: Mapping[str, Mapping[str, 
         left = dict.fromkeys(rows, 0.0)
         for index, part in enumerate(parts):
             widths = [row.get(part, 0.0) for row in rows.values()]
-            colour = _PARTS[index % len(_PARTS)] if len(parts) > 1 else _ACCENT
+            colour = _PARTS[index % len(_PARTS)] if len(parts) > 1 else ACCENT
             axes.barh(list(rows), widths, left=list(left.values()), height=0.62, color=colour, label=part)
             left = {label: start + width for (label, start), width in zip(left.items(), widths, strict=True)}
         for row, total in enumerate(totals.values()):
@@ -150,10 +150,16 @@ def size_bars(name: str, title: str, note: str, rows: Mapping[str, Mapping[str, 
             axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.02), ncols=3, fontsize=9, handlelength=1)
 
     legend_in = 0.26 * math.ceil(len(parts) / 3) if len(parts) > 1 else 0
-    return Chart(title, note, _svg(draw, name, words, height_in=0.4 + 0.36 * max(len(rows), 2) + legend_in))
+    return Chart(title, note, svg(draw, name, words, height_in=0.4 + 0.36 * max(len(rows), 2) + legend_in))
 
 
-def _svg(draw: _Draw, name: str, words: str, height_in: float) -> Markup:
+def svg(draw: _Draw, name: str, words: str, height_in: float) -> Markup:
+    """A drawing as an element of the page.
+
+    Args:
+        name: unique on the page; prefixes the SVG's ids.
+        words: what replaces it for who cannot see it.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

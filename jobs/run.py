@@ -52,10 +52,9 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
 def run_stages(context: Context) -> tuple[Manifest, Manifest | None]:
     """The tuned model (or the base model, when nothing is trained) and the tokenized data."""
     job = context.job
-    base, data = _base_and_data(context)
+    base, data = base_and_data(context)
     if job.train is None or data is None:
         return base, data
-    base = model.with_head(context, base, job.train)
     objective = job.train.objective
     measured = job.evaluate if not job.trains_itself else None
     if measured is not None:
@@ -76,14 +75,18 @@ def train_model(context: Context, base: Manifest, data: Manifest, config: TrainC
     return (escalate.escalate if escalates else train.train)(context, base, data, config)
 
 
-def _base_and_data(context: Context) -> tuple[Manifest, Manifest | None]:
-    """A ready model brings its tokenizer to the data; a new one gets both from it."""
+def base_and_data(context: Context) -> tuple[Manifest, Manifest | None]:
+    """The model to train, with the head that is wanted, and the tokenized data.
+
+    A ready model brings its tokenizer to the data; a new one gets both from it.
+    """
     job = context.job
     if job.data is None:
         return model.obtain(context), None
     if job.model.scratch is None or job.tokenizer is None or job.train is None:
         base = model.obtain(context)
-        return base, tokens.tokenize(context, base, dataset.collect(context, job.data), job.data)
+        data = tokens.tokenize(context, base, dataset.collect(context, job.data), job.data)
+        return (base if job.train is None else model.with_head(context, base, job.train)), data
     text = dataset.collect(context, job.data)
     vocabulary = tokenizer.train(context, text, job.tokenizer)
     base = model.create(context, vocabulary, job.model.scratch, job.train)

@@ -25,8 +25,8 @@ _PUBLISHED = ("quantize", "merge", "train", "model")
 
 
 @contextmanager
-def recorded(context: Context) -> Iterator[None]:
-    """Keep report.json and report.html true to how the run goes: running, done, failed or interrupted."""
+def recorded(context: Context, *, html: bool = True) -> Iterator[None]:
+    """Keep report.json, and report.html, true to how the run goes: running, done, failed or interrupted."""
     context.report |= {
         "name": context.job.name,
         "status": "running",
@@ -43,17 +43,18 @@ def recorded(context: Context) -> Iterator[None]:
             context.report["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             context.report["error"] = str(error) or type(error).__name__
         try:
-            _write(context)
+            _write(context, html=html)
         except OSError as second:  # a full disk, say: what went wrong first is what the user must see
             errors.print(f"The report could not be written: {second}", markup=False)
         raise
-    _write(context)
+    _write(context, html=html)
 
 
-def _write(context: Context) -> None:
+def _write(context: Context, *, html: bool = True) -> None:
     context.report["seconds"] = round(time.monotonic() - context.began, 1)
     context.save_report()
-    write_html(context.run.path, context.store)
+    if html:
+        write_html(context.run.path, context.store)
 
 
 def complete(context: Context, served: Served | None) -> None:

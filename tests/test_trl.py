@@ -275,7 +275,7 @@ def test_the_result_is_an_adapter_or_a_model_without_pickles(hosted: dict[str, J
     with torch.no_grad():
         base = load_model(model, torch.float32)(ids).logits
         for name in ("dpo", "kto", "orpo"):
-            assert (load_adapted(model, hosted[name].output)(ids).logits - base).abs().max() > 1e-3
+            assert (load_adapted(model, {"a": hosted[name].output})(ids).logits - base).abs().max() > 1e-3
         for name in ("dpo-whole", "cpo", "gkd", "distillation"):
             whole = hosted[name].output
             assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in whole.iterdir()}
@@ -372,7 +372,10 @@ def test_the_arguments_are_those_of_trl_s_classes() -> None:
 
 def test_settings_that_trl_does_not_carry_out_are_refused() -> None:
     changes: list[dict[str, BaseConfig | bool | list[Any]]] = [
-        {"evaluation": ScheduleConfig(every_steps=2)},
+        {"evaluation": ScheduleConfig(every_steps=2, patience=1)},
+        {"evaluation": ScheduleConfig(every_steps=2, publish="best")},
+        {"paged_optimizer": True},
+        {"adapter": AdapterConfig(start="other")},
         {"parameter_groups": [ParameterGroup(match="x")]},
         {"compile": True},
         {"checkpoint": CheckpointConfig(keep_best=True)},

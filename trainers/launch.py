@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from cluster.config import PluginConfig
 from cluster.connect import ClusterConfig, result_of
 from cluster.errors import ClusterError, RaysmithError
-from trainers.loop import Job, worker
-from trainers.objectives import module_of
+from trainers.loop import Job
 from trainers.outcome import read_failure, read_memory, read_outcome
+from trainers.worker import Series, series_worker, worker
 
 
 def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
@@ -22,21 +23,105 @@ def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
     was complete, with as many workers as the cluster now has between `cluster.workers`' bounds.
 
     Returns:
-        `memory`: what each worker used, in bytes; `workers`: how many there were at the end; `best`: step and held-out
-        loss of the best measurement; `stopped`: why it ended early, if it did.
+        See `result_of_training`.
 
     Raises:
         RaysmithError: what a worker raised; such errors are not retried.
         ClusterError: workers died more often than `train.checkpoint.max_failures`.
     """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _fit(worker, {"job": job}, cluster, job.folder, job.config.checkpoint.max_failures)
+    except ClusterError as error:
+        raise read_failure(job.folder, job.attempt) or error from None
+    found = result_of_training(job)
+    if not any(job.output.iterdir()):
+        _export(job, cluster)
+    return found
+
+
+def result_of_training(job: Job) -> dict[str, Any]:
+    """How a training that is over has ended.
+
+    Returns:
+        `memory`: what each worker used, in bytes; `workers`: how many there were at the end; `best`: step and held-out
+        loss of the best measurement; `stopped`: why it ended early, if it did; `parameters`: how many are `trained`.
+
+    Raises:
+        RaysmithError: what a worker raised.
+    """
+    if failure := read_failure(job.folder, job.attempt):
+        raise failure
+    outcome = read_outcome(job.folder)
+    return {"memory": read_memory(job.folder, outcome["workers"]), **outcome}
+
+
+class Workers:
+    """Workers that train one job after another (`trainers.worker.Series`); they start with the first and stay.
+
+    Args:
+        folder: new or empty; the series and Ray Train's own state lie there.
+    """
+
+    def __init__(self, cluster: ClusterConfig, folder: Path) -> None:
+        self._cluster, self._folder = cluster, folder
+        self._series = Series(folder / "series")
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, job: Job) -> int:
+        """Give them the next job; gives its number."""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        number = self._series.add(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
+            self._thread.start()
+        return number
+
+    def is_done(self, number: int) -> bool:
+        """Whether they are through with a job, however it ended.
+
+        Raises:
+            ClusterError: there are no workers any more.
+        """
+        if self._error is not None:
+            raise ClusterError("The training workers ended.", got=str(self._error)) from self._error
+        return self._series.is_done(number)
+
+    def close(self, timeout_s: float) -> bool:
+        """Let them end when they have done what they were given; whether they did in that time."""
+        self._series.close()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            _fit(series_worker, {"folder": self._series.folder}, self._cluster, self._folder, max_failures=-1)
+        except BaseException as error:  # the caller's thread learns of it, whatever it is
+            self._error = error
+
+
+def _fit(
+    function: Callable[[dict[str, Any]], None],
+    arguments: dict[str, Any],
+    cluster: ClusterConfig,
+    folder: Path,
+    max_failures: int,
+) -> None:
+    """Run a function in Ray Train's workers, whose state lies in `folder`.
+
+    Raises:
+        ClusterError: the workers died too often.
+        RaysmithError: what a worker raised.
+    """
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    job.folder.mkdir(parents=True, exist_ok=True)
     use_gpu = cluster.gpus_per_worker > 0
     trainer = TorchTrainer(
-        _worker_of(job.config.objective),
-        train_loop_config={"job": job},
+        function,
+        train_loop_config=arguments,
         scaling_config=ScalingConfig(
             num_workers=cluster.worker_range,  # type: ignore[arg-type]  # its base class' annotation is Ray Train v1's
             use_gpu=use_gpu,
@@ -44,28 +129,14 @@ def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=RunConfig(
-            name=job.name,
-            storage_path=str(job.folder.parent),
-            failure_config=FailureConfig(max_failures=job.config.checkpoint.max_failures),
+            name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=max_failures)
         ),
     )
     try:
         with _interruptible():
             trainer.fit()
     except TrainingFailedError as error:
-        raise read_failure(job.folder, job.attempt) or _cause(error) from None
-    if failure := read_failure(job.folder, job.attempt):
-        raise failure
-    outcome = read_outcome(job.folder)
-    if not any(job.output.iterdir()):
-        _export(job, cluster)
-    return {"memory": read_memory(job.folder, outcome["workers"]), **outcome}
-
-
-def _worker_of(objective: PluginConfig) -> Callable[[dict[str, Any]], None]:
-    # An objective that brings its own loop (trl) says so.
-    found: Callable[[dict[str, Any]], None] = getattr(module_of(objective), "worker", worker)
-    return found
+        raise _cause(error) from None
 
 
 def _export(job: Job, cluster: ClusterConfig) -> None:
@@ -91,6 +162,9 @@ def export_result(job: Job) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     # Ray Train answers Ctrl-C by ending the whole process with exit code 0, and leaves its handler behind.
     previous = signal.getsignal(signal.SIGINT)
     try:

@@ -1,4 +1,4 @@
-"""The training loop, run by every Ray Train worker. It knows no objective: `trainers.objectives` has those.
+"""The training loop, run by every worker. It knows no objective: `trainers.objectives` has those.
 
 Legend: a *micro-batch* is what one worker takes through the model at once; a *step* is one optimizer step over
 `batch.sequences` examples, however many workers share them. The loss of a step is the mean over all its terms (tokens,
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cluster.errors import RaysmithError, TrainingError
+from cluster.errors import TrainingError
 from cluster.progress import ProgressFile
 from trainers.config import TrainConfig
-from trainers.outcome import failed_before, write_failure
+from trainers.gate import Gate
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from trainers.data.feed import StepData
     from trainers.metrics import StepLog
     from trainers.saver import Saver
+
+
+_TOLD = "told to stop; worker 0 knows why"
 
 
 class Job(NamedTuple):
@@ -53,21 +56,20 @@ class Job(NamedTuple):
     """Which start of the driver this is; each step's metrics say in which it was trained."""
     threads: int
     """Compute threads of a worker."""
+    gate: Gate | None = None
+    """Where it waits after each held-out measurement, if it is a trial of a sweep."""
 
 
-def worker(arguments: dict[str, Any]) -> None:
-    """Train, from the newest checkpoint if there is one, until all steps are done or training stops early."""
-    import ray.train
+def train(job: Job, rank: int, workers: int) -> None:
+    """One worker's part: train, from the newest checkpoint if there is one, until all steps are done or it stops early.
 
-    job: Job = arguments["job"]
-    if failed_before(job.folder, job.attempt):
-        return  # restarting does not cure what failed: the driver raises it
-    rank = ray.train.get_context().get_world_rank()
+    torch's process group must be up.
+    """
+    training = _Training(job, rank, workers)
     try:
-        _Training(job, rank, ray.train.get_context().get_world_size()).run()
-    except RaysmithError as error:
-        write_failure(job.folder, job.attempt, error)
-        raise
+        training.run()
+    finally:
+        training.engine.destroy()  # the process may train another
 
 
 @dataclass
@@ -158,7 +160,7 @@ class _Training:
         sums = self._forward_backward(step, data)
         self._require_finite(step, sums, data)
         seconds = time.perf_counter() - began  # without held-out measurements, which are not training
-        last = step + 1 == self.config.steps
+        last, saved = step + 1 == self.config.steps, False
         measured = self._measure(step, last)
         self._guard(step, sums["loss"], data)
         if log is not None:
@@ -166,6 +168,17 @@ class _Training:
         due = (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped
         if due or (self.keep_best and self.state.best_step == step + 1):
             self.saver.save(self.engine, step + 1, measured.get("loss"), self.state.kept())
+            saved = True
+        if measured and self.job.gate is not None and not last:
+            self.saver.finish()
+            self._wait_at(self.job.gate, step + 1)
+            if self.state.stopped and not saved:
+                self.saver.save(self.engine, step + 1, measured["loss"], self.state.kept())
+
+    def _wait_at(self, gate: Gate, step: int) -> None:
+        reason = gate.wait(step) if self.rank == 0 else None
+        if self._sum([float(reason is not None)])[0]:
+            self.state.stopped = reason or _TOLD
 
     def _forward_backward(self, step: int, data: StepData) -> dict[str, float]:
         """One optimizer step; gives the mean loss, the gradient norm before clipping, and sums over all workers."""
@@ -192,8 +205,12 @@ class _Training:
             norm = float(engine.get_global_grad_norm() or 0.0)
         tokens = float(sum(batch.tokens for batch in data.batches))
         padded = float(sum(batch.tensors["input_ids"].numel() for batch in data.batches))
-        sums = self._sum([float(nats), tokens, padded, data.waited_s, *self.saver.votes])
-        self.saver.count(*sums[4:])
+        told = self.job.gate.told_to_stop() if self.job.gate is not None and self.rank == 0 else None
+        told_one = float(told is not None)
+        sums = self._sum([float(nats), tokens, padded, data.waited_s, told_one, *self.saver.votes])
+        self.saver.count(*sums[5:])
+        if sums[4]:
+            self.state.stopped = told or _TOLD
         return {
             "loss": sums[0] / max(terms, 1.0), "terms": terms, "tokens": sums[1], "padded_tokens": sums[2],
             "waited_s": sums[3] / self.workers, "grad_norm": norm,

@@ -22,17 +22,18 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from cluster.errors import ConfigError, ModelError, RaysmithError, ResourceError
+from cluster.errors import ConfigError, ModelError, ResourceError
 from cluster.storage import write_json
 from trainers.adapters import peft_config
 from trainers.build import count_parameters
 from trainers.config import TrainConfig
 from trainers.data.store import tokenizer_digest
 from trainers.engine import learning_rate, settings
+from trainers.evaluate import spread
 from trainers.formats import HELDOUT, TRAIN
 from trainers.models import load_model, load_tokenizer, restore_buffers
 from trainers.objectives import trl
-from trainers.outcome import failed_before, write_failure, write_memory, write_outcome
+from trainers.outcome import write_memory, write_outcome
 from trainers.trl_data import dataset, longest_conversation
 from trainers.trl_log import Checkpoints, HostCallback
 
@@ -45,21 +46,6 @@ _HELDOUT_FILE = "heldout.json"
 _LENGTHS = ("attention_mask", "chosen_attention_mask", "rejected_attention_mask")
 _BUCKET = 500_000_000  # DeepSpeed's own
 _ADDED_TOKENS = 2  # ORPO and CPO put the begin and end tokens around what the template renders
-
-
-def worker(arguments: dict[str, Any]) -> None:
-    """Train with TRL, from the newest checkpoint if there is one, and write the result."""
-    import ray.train
-
-    job: Job = arguments["job"]
-    if failed_before(job.folder, job.attempt):
-        return  # restarting does not cure what failed: the driver raises it
-    context = ray.train.get_context()
-    try:
-        train(job, context.get_world_rank(), context.get_world_size())
-    except RaysmithError as error:
-        write_failure(job.folder, job.attempt, error)
-        raise
 
 
 def train(job: Job, rank: int, workers: int) -> None:
@@ -89,7 +75,7 @@ def train(job: Job, rank: int, workers: int) -> None:
     if rank == 0:
         callback.close()
         write_json(job.metrics_file.with_name(_HELDOUT_FILE), callback.heldout(after))
-        write_outcome(job, workers, best=None, stopped=None, parameters=count_parameters(trainer.model))
+        write_outcome(job, workers, callback.best, callback.stopped, count_parameters(trainer.model))
     dist.barrier()
 
 
@@ -127,6 +113,8 @@ def build(job: Job, folder: Path, workers: int, *, resumed: bool) -> Trainer:
     if not isinstance(objective, trl.Config):
         raise ConfigError("Only `train.objective: trl` is hosted.", field="train.objective", got=objective.kind)
     datasets = {part: dataset(job, part, objective.method) for part in (TRAIN, HELDOUT)}
+    if config.evaluation is not None:
+        datasets[HELDOUT] = datasets[HELDOUT].select(spread(len(datasets[HELDOUT]), config.evaluation.sequences))
     longest = max(longest_conversation(job.tokens / part) for part in datasets) + _ADDED_TOKENS
     # Made before the models: at stage 3 transformers loads each weight into the shard that keeps it.
     arguments = training_arguments(config, folder, workers, longest, evaluate_first=not resumed)
@@ -166,14 +154,21 @@ def training_arguments(config: TrainConfig, folder: Path, workers: int, longest:
     owner = trl.trl_class(objective.method, "Config")
     per_worker, accumulation = trl.share(config, workers)
     lengths = {"max_length": longest} if "max_length" in owner.__dataclass_fields__ else {}
+    evaluation: dict[str, Any] = {"per_device_eval_batch_size": per_worker}
+    if config.evaluation is not None:
+        evaluation = {
+            "per_device_eval_batch_size": config.evaluation.batch,
+            "eval_strategy": "steps",
+            "eval_steps": config.evaluation.every_steps,
+        }
     _configure_accelerate()
     return owner(
+        **evaluation,
         **objective.arguments,
         **lengths,
         output_dir=str(folder),
         max_steps=config.steps,
         per_device_train_batch_size=per_worker,
-        per_device_eval_batch_size=per_worker,
         gradient_accumulation_steps=accumulation,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,

@@ -94,6 +94,10 @@ class HostCallback(TrainerCallback):
         self._job, self._trainer, self._rank, self._checkpoints = job, trainer, rank, checkpoints
         self._began, self._seconds, self._tokens = 0.0, 0.0, 0
         self._log = _StepFile(job, first) if rank == 0 else None
+        self.best: dict[str, float] | None = None
+        """Step and held-out loss of the best measurement; of worker 0."""
+        self.stopped: str | None = None
+        """Why training ended before its last step."""
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
@@ -129,9 +133,22 @@ class HostCallback(TrainerCallback):
             self._log.write(state.global_step, figures, self._tokens, self._seconds)
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002
-        """Keep what was measured before training, also for a later attempt."""
-        if self._rank == 0 and state.global_step == 0:
-            write_json(self._job.folder / _BEFORE, _figures(given["metrics"]))
+        """Keep what was measured, that before training also for a later attempt; wait at the gate."""
+        step, figures = state.global_step, _figures(given["metrics"])
+        if step == 0:
+            if self._rank == 0:
+                write_json(self._job.folder / _BEFORE, figures)
+            return
+        if self._log is not None:
+            self._log.measured(figures)
+            if self.best is None or figures["heldout_loss"] < self.best["heldout_loss"]:
+                self.best = {"step": step, "heldout_loss": figures["heldout_loss"]}
+        if self._job.gate is not None and step < self._job.config.steps:
+            reason = self._job.gate.wait(step) if self._rank == 0 else None
+            said: list[str | None] = [reason]
+            dist.broadcast_object_list(said, src=0)
+            self.stopped = said[0]
+            control.should_training_stop = control.should_training_stop or self.stopped is not None
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Mark the checkpoint as complete."""
@@ -169,6 +186,7 @@ class _StepFile:
         self._trackers = [
             tracker_of(config, job.run, run_folder / config.kind, resolved, first) for config in job.config.trackers
         ]
+        self._pending: dict[str, Any] | None = None
         job.progress.write(first, job.config.steps, f"resumed at step {first}" if first else "")
 
     def write(self, step: int, figures: dict[str, float], tokens: int, seconds: float) -> None:
@@ -184,15 +202,35 @@ class _StepFile:
         speed = {"tokens_per_s": tokens / seconds} if tokens else {}
         record = {"training": self._job.name, "step": step, "attempt": self._job.attempt, **ours, **speed, **own}
         record |= {"tokens": tokens} if tokens else {}
-        self._file.write(json.dumps(record | {"seconds": seconds, "time": time.time()}) + "\n")
-        self._file.flush()
+        self._flush()
+        self._pending = record | {"seconds": seconds, "time": time.time()}
+        if not self._measured_at(step):
+            self._flush()
         for tracker in self._trackers:
             tracker.step(step, {**ours, **speed, **own})
         words = f", {speed['tokens_per_s']:,.0f} tokens/s" if speed else ""
         self._job.progress.write(step, self._job.config.steps, f"loss {ours['loss']:.3f}{words}")
 
+    def _measured_at(self, step: int) -> bool:
+        evaluation = self._job.config.evaluation
+        return step >= self._job.config.steps or (evaluation is not None and step % evaluation.every_steps == 0)
+
+    def measured(self, figures: dict[str, float]) -> None:
+        """Add held-out figures to the step that they were measured after."""
+        if self._pending is not None:
+            names = {name if name.startswith("heldout_") else f"heldout_{name}": name for name in figures}
+            self._pending |= {name: figures[own] for name, own in names.items()}
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending is not None:
+            self._file.write(json.dumps(self._pending) + "\n")
+            self._file.flush()
+            self._pending = None
+
     def close(self) -> None:
         """Close the file and the trackers."""
+        self._flush()
         self._file.close()
         for tracker in self._trackers:
             tracker.close()

@@ -86,25 +86,30 @@ def train_once(
     """
     mean_tokens = tokens.metrics["train_tokens"] / tokens.metrics["train_samples"]
     fact("batch", batch_words(config, context.job.cluster, mean_tokens, tokens.metrics["train_samples"]))
-    name = training_name(config, base.id, tokens.id, start.id if start else None)
-    folder = context.run.path / "train" / name
-    if context.fresh:
-        _remove(context, config, folder)
     kind = "adapter" if config.adapter is not None else "model"
     inputs = {"base": base, "tokens": tokens} | ({"start": start} if start is not None else {})
+    job = training_job(context, inputs, config)
+    if context.fresh:
+        _remove(context, config, job.folder)
     outcome = context.make(
         f"train{suffix}".replace("-", "_"), VERSION, identity(config), inputs,
-        lambda output: _work(context, _job(context, inputs, config, folder, output)),
+        lambda output: _work(context, job._replace(output=output)),
         publish_as=f"{context.job.name}-{kind}{suffix}", kind=kind,
     )  # fmt: skip
     _show(outcome.report, config)
     if not (config.checkpoint.keep_best or config.checkpoint.keep_every_steps):
-        _remove(context, config, folder)  # the result is published; its checkpoints have served
+        _remove(context, config, job.folder)  # the result is published; its checkpoints have served
     return outcome
 
 
-def _job(context: Context, inputs: dict[str, Manifest], config: TrainConfig, folder: Path, output: Path) -> Job:
-    base, tokens = inputs["base"], inputs["tokens"]
+def training_job(context: Context, inputs: dict[str, Manifest], config: TrainConfig) -> Job:
+    """What the workers are given, but for the folder of the result.
+
+    Args:
+        inputs: `base`, `tokens` and, if it begins with an adapter, `start`.
+    """
+    base, tokens, start = inputs["base"], inputs["tokens"], inputs.get("start")
+    folder = context.run.path / "train" / training_name(config, base.id, tokens.id, start.id if start else None)
     return Job(
         name=folder.name,
         run=context.job.name,
@@ -113,8 +118,8 @@ def _job(context: Context, inputs: dict[str, Manifest], config: TrainConfig, fol
         base_name=base.id,
         tokens=context.files(tokens),
         dataset=context.files(context.store.get(tokens.parents["dataset"])),
-        start=context.files(inputs["start"]) if "start" in inputs else None,
-        output=output,
+        start=context.files(start) if start is not None else None,
+        output=folder / "result",
         metrics_file=context.run.metrics_file,
         folder=folder,
         progress=context.progress("train"),

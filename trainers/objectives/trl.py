@@ -12,7 +12,7 @@ import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,9 @@ from cluster.config import PluginConfig
 from cluster.errors import ConfigError, ConfigValueError
 from trainers.config import TrainConfig
 from trainers.objectives._trl_arguments import argument_types, fits
+
+if TYPE_CHECKING:
+    from trainers.loop import Job
 
 FORMATS = ("chat", "labelled", "pairs")
 HEAD = "causal_lm"
@@ -135,7 +138,8 @@ def refuse_unsupported(config: TrainConfig, workers: int) -> None:
         ConfigError: naming the keys; or the batch cannot be shared out evenly.
     """
     refused = {
-        "train.evaluation": config.evaluation is not None,
+        "train.evaluation.patience": config.evaluation is not None and config.evaluation.patience is not None,
+        "train.evaluation.publish": config.evaluation is not None and config.evaluation.publish != "last",
         "train.parameter_groups": bool(config.parameter_groups),
         "train.compile": config.compile,
         "train.checkpoint.folder": config.checkpoint.folder is not None,
@@ -169,8 +173,8 @@ def share(config: TrainConfig, workers: int) -> tuple[int, int]:
     return per_worker, accumulation
 
 
-def worker(arguments: dict[str, Any]) -> None:
-    """What every Ray Train worker runs."""
-    from trainers.trl_host import worker as host
+def train(job: Job, rank: int, workers: int) -> None:
+    """One worker's part of a training."""
+    from trainers.trl_host import train as host
 
-    host(arguments)
+    host(job, rank, workers)

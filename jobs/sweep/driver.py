@@ -1,0 +1,185 @@
+"""The driver of a sweep: prepare what all trials share, let Ray Tune run them, publish the winner."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cluster.connect import Capacity, ClusterConfig, connected, require_fits
+from cluster.errors import ClusterError, ConfigError, ResourceError
+from cluster.rundir import RunDirectory
+from jobs.config import SWEEP_RECORD
+from jobs.console import fact, title
+from jobs.context import Context
+from jobs.plan import make_plan, require_room
+from jobs.plan import show_plan as show_job_plan
+from jobs.run import base_and_data
+from jobs.summary import recorded
+from jobs.sweep.record import SweepRecord
+from jobs.sweep.space import Sweep, grid_size
+from jobs.sweep.table import Live, describe
+from jobs.sweep.winner import finish
+from jobs.words import duration
+
+_TUNE = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial's metrics are in its own run directory
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a resumed sweep does not read Tune's state
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+}
+
+
+def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> SweepRecord:
+    """Run a sweep's trials, and publish the winner's weights.
+
+    Args:
+        resume: go on with a sweep that was cut off, or whose budget was raised.
+        fresh: forget an earlier sweep of this name.
+
+    Raises:
+        RaysmithError: the sweep cannot run; a trial that fails does not end it.
+    """
+    os.environ |= _TUNE
+    job = sweep.trial(0, {})
+    concurrency = sweep.config.concurrency or 1
+    require_room(job, make_plan(job), concurrency)
+    root = job.storage.path()
+    directory = RunDirectory(root, sweep.config.name)
+    record = open_record(sweep, directory.path / SWEEP_RECORD)
+    _require_intent(sweep, directory.path / SWEEP_RECORD, record, resume=resume, fresh=fresh)
+    with directory.attempt(_resolved(sweep)) as attempt:
+        if fresh:
+            _forget(root, directory.path, sweep.config.name)
+        record.load()
+        title(f"{sweep.config.name}: {describe(sweep)}")
+        fact("run directory", str(directory.path))
+        context = Context(job, root, directory, attempt)
+        with recorded(context, html=False), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
+            require_fits(job.cluster, context.capacity)
+            title("Shared by the trials")
+            base_and_data(context)
+            _tune(sweep, record, context)
+            finish(sweep, record, context)
+            context.report["status"] = "done"
+    return record
+
+
+def open_record(sweep: Sweep, path: Path) -> SweepRecord:
+    """The record of a sweep, empty yet."""
+    train = sweep.trial(0, {}).train
+    best = bool(train and train.evaluation and train.evaluation.publish == "best")
+    return SweepRecord(path, identity(sweep), sweep.config.objective, best_counts=best)
+
+
+def identity(sweep: Sweep) -> dict[str, Any]:
+    """What must be the same for trials to be compared: everything but budget and concurrency."""
+    config = sweep.config.model_dump(mode="json", exclude={"budget", "concurrency", "keep_checkpoints", "job", "set"})
+    cluster = {"cluster", "storage"}
+    return config | {"job": {key: value for key, value in sweep.job.tree.items() if key not in cluster}}
+
+
+def _resolved(sweep: Sweep) -> dict[str, Any]:
+    return {"sweep": sweep.config.model_dump(mode="json"), "job": sweep.job.tree}
+
+
+def _require_intent(sweep: Sweep, path: Path, record: SweepRecord, *, resume: bool, fresh: bool) -> None:
+    """Refuse to mix two sweeps of one name, or to lose one."""
+    there = SweepRecord.identity_of(path)
+    if fresh:
+        return
+    if there is None and resume:
+        raise ConfigError("There is no sweep to resume.", field="--resume", got=sweep.config.name, fix="leave it out")
+    if there is not None and there != record.identity:
+        raise ConfigError(
+            "A sweep of that name had another space, job or search.", field="name", got=sweep.config.name,
+            expected="the same configuration but for budget and concurrency",
+            fix="give this one another name, or run it with --fresh, which forgets the other",
+        )  # fmt: skip
+    if there is not None and not resume:
+        raise ConfigError(
+            "There is a sweep of that name already.", field="name", got=sweep.config.name,
+            fix="--resume goes on with it (with more trials, if budget.trials was raised); --fresh forgets it",
+        )  # fmt: skip
+
+
+def _forget(root: Path, folder: Path, name: str) -> None:
+    for path in [*(root / "runs").glob(f"{name}-[0-9][0-9][0-9]*"), folder / "workers", folder / "moves"]:
+        shutil.rmtree(path, ignore_errors=True)
+    (folder / SWEEP_RECORD).unlink(missing_ok=True)
+
+
+def slots(sweep: Sweep, cluster: ClusterConfig, capacity: Capacity) -> int:
+    """How many trials the cluster has room for at a time.
+
+    Raises:
+        ResourceError: fewer than are asked for.
+    """
+    room = int(capacity.cpus // (cluster.max_workers * cluster.cpus_per_worker))
+    if cluster.gpus_per_worker:
+        room = min(room, int(capacity.gpus // (cluster.max_workers * cluster.gpus_per_worker)))
+    wanted = sweep.config.concurrency
+    if wanted is not None and wanted > room:
+        raise ResourceError(
+            "The cluster has no room for so many trials at a time.", field="concurrency", got=wanted,
+            expected=f"at most {room}: {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs for trials of "
+            f"{cluster.max_workers} workers", fix="lower concurrency, or cluster.workers in the sweep's `set`",
+        )  # fmt: skip
+    return wanted or max(1, room)
+
+
+def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
+    from ray import tune
+
+    from jobs.sweep.search import Follow, Proposals, Spent
+    from jobs.sweep.trial import Given, TrialRun
+
+    config, train = sweep.config, context.job.train
+    if train is None:
+        raise ConfigError("A sweep needs a job that trains.", field="job")
+    parallel = slots(sweep, context.job.cluster, context.capacity)
+    fact("at a time", f"{parallel} trials")
+    owner = import_module(f"jobs.sweep.schedulers.{config.scheduler.kind}")
+    scheduler = owner.build(config.scheduler, config, train.steps)
+    numbers: dict[str, int] = {}
+    proposals = Proposals(sweep, record, scheduler, numbers)
+    for folder in ("tune", "workers", "moves"):
+        shutil.rmtree(context.run.path / folder, ignore_errors=True)
+    given = Given(sweep, context.root, context.run.path, context.capacity)
+    with Live(sweep, record) as live:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(TrialRun, given=given), {"cpu": 0}),
+            tune_config=tune.TuneConfig(
+                search_alg=proposals, scheduler=scheduler, num_samples=-1, max_concurrent_trials=parallel,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune", storage_path=str(context.run.path), verbose=0, stop=Spent(config.budget, record),
+                callbacks=[Follow(record, numbers, live.show)],
+            ),
+        )  # fmt: skip
+        tuner.fit()
+    if not record.ranked():
+        reasons = {one.reason for one in record.trials if one.reason}
+        raise ClusterError(
+            "No trial came to a measurement.", field=config.name, got="; ".join(sorted(reasons)) or "no trial was run",
+            fix="the reasons are in sweep.json and in the trials' run directories",
+        )  # fmt: skip
+    fact("time", duration(record.seconds))
+
+
+def show_plan(sweep: Sweep) -> None:
+    """Print what a sweep would do, without allocating anything."""
+    job = sweep.trial(0, {})
+    title(f"Plan of {sweep.config.name}: {describe(sweep)}")
+    for name, dimension in sweep.config.space.items():
+        fact(name, ", ".join(f"{kind} {value}" for kind, value in dimension.model_dump(exclude_none=True).items()))
+    if job.train is not None:
+        size = grid_size(sweep.config.space)
+        fact("a trial", f"{job.train.steps:,} steps")
+        if size is not None:
+            fact("the full grid", f"{size} trials, {size * job.train.steps:,} steps")
+    show_job_plan(job)

@@ -1,0 +1,91 @@
+"""Population-based training (Jaderberg et al. 2017, arXiv 1711.09846).
+
+Every `every_steps` steps the worst trials go on with the weights, optimizer states and step of one of the best, and
+with its values, each changed a little or drawn anew.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from cluster.errors import ConfigValueError
+from jobs.sweep.config import Dimension, SchedulerConfig, SweepConfig
+from jobs.sweep.schedulers import SCORE, STEP
+from jobs.sweep.searchers.random import draw
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
+MOVES_WEIGHTS = True
+# What stays as it is while the same weights are trained on: their shapes, the data and its order.
+_FIXED = (
+    "train.adapter", "train.steps", "train.batch", "train.seed", "train.dtype", "train.deepspeed",
+    "train.objective.kind",
+)  # fmt: skip
+
+
+class Config(SchedulerConfig):
+    """Keys of `scheduler: pbt`."""
+
+    kind: Literal["pbt"] = "pbt"
+    every_steps: PositiveInt
+    """Steps between two looks at the population."""
+    quantile: float = Field(default=0.25, gt=0, le=0.5)
+    """Share of the population that is replaced, and share it is replaced from."""
+    resample: float = Field(default=0.25, ge=0, le=1)
+    """Probability that a value is drawn anew from the space, instead of changed."""
+    factors: tuple[float, float] = (1.2, 0.8)
+    """A changed number is multiplied by one of these; a listed value moves by one place."""
+
+
+def refuse(config: Config, sweep: SweepConfig) -> None:
+    """Refuse keys that cannot change within a training.
+
+    Raises:
+        ConfigValueError: naming them.
+    """
+    keys = [key for name, one in sweep.space.items() for key in (one.together[0] if one.together else (name,))]
+    fixed = [key for key in keys if not key.startswith("train.") or key.startswith(_FIXED)]
+    if fixed:
+        raise ConfigValueError(
+            "PBT moves weights between trials, and cannot change that key on the way.", got=", ".join(fixed),
+            expected="keys such as train.learning_rate or train.weight_decay", fix="search: with another scheduler",
+        )  # fmt: skip
+    if (sweep.budget.trials or 0) < 2:
+        raise ConfigValueError("A population needs trials.", got=f"budget.trials: {sweep.budget.trials}", expected="2")
+    del config
+
+
+def build(config: Config, sweep: SweepConfig, steps: int) -> TrialScheduler:
+    """Tune's PopulationBasedTraining; its changes are made here, so that they stay within the space."""
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    source = random.Random(sweep.seed)  # noqa: S311
+
+    def explore(values: dict[str, Any]) -> dict[str, Any]:
+        point = values["point"]
+        return values | {
+            "point": {name: _changed(config, one, point[name], source) for name, one in sweep.space.items()}
+        }
+
+    return PopulationBasedTraining(
+        time_attr=STEP, metric=SCORE, mode="min", perturbation_interval=config.every_steps,
+        quantile_fraction=config.quantile, custom_explore_fn=explore, log_config=False,
+        burn_in_period=min(config.every_steps, steps),
+    )  # fmt: skip
+
+
+def _changed(config: Config, dimension: Dimension, value: Any, source: random.Random) -> Any:
+    if source.random() < config.resample:
+        return draw(dimension, source)
+    if dimension.values is not None:
+        places = len(dimension.values)
+        place = value if dimension.together is not None else dimension.values.index(value)
+        place = min(max(place + source.choice((-1, 1)), 0), places - 1)
+        return place if dimension.together is not None else dimension.values[place]
+    low, high = dimension.bounds
+    changed = min(max(value * source.choice(config.factors), low), high)
+    return round(changed) if dimension.is_whole else changed
