@@ -33,7 +33,7 @@ def export(root: Path, run: str, output: Path, step: int | None) -> None:
     _require_empty(output)
     job, train = _training(root, run)
     store = ArtifactStore(root)
-    base, tokens = _made_from(store, root / "runs" / run, job)
+    base, tokens = made_from(store, root / "runs" / run, job)
     start = store.get(train.adapter.start).id if train.adapter is not None and train.adapter.start else None
     name = training_name(train, base.id, tokens.id, start)
     folder = checkpoint_folder(train, root / "runs" / run / "train" / name, run, name)
@@ -72,7 +72,7 @@ def _training(root: Path, run: str) -> tuple[JobConfig, TrainConfig]:
     return job, job.train
 
 
-def _made_from(store: ArtifactStore, run_folder: Path, job: JobConfig) -> tuple[Manifest, Manifest]:
+def made_from(store: ArtifactStore, run_folder: Path, job: JobConfig) -> tuple[Manifest, Manifest]:
     """Base model and tokens of the run's training."""
     stages = (read_json(run_folder / "report.json") or {}).get("stages", {})
     made = {name: stage["artifact"] for name, stage in stages.items() if stage.get("artifact")}

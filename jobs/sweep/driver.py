@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import shutil
 from importlib import import_module
@@ -43,7 +45,6 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
     Raises:
         RaysmithError: the sweep cannot run; a trial that fails does not end it.
     """
-    os.environ |= _TUNE
     job = sweep.trial(0, {})
     concurrency = sweep.config.concurrency or 1
     require_room(job, make_plan(job), concurrency)
@@ -60,12 +61,25 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
         context = Context(job, root, directory, attempt)
         with recorded(context, html=False), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
             require_fits(job.cluster, context.capacity)
-            title("Shared by the trials")
-            base_and_data(context)
-            _tune(sweep, record, context)
-            finish(sweep, record, context)
+            search(sweep, record, context)
             context.report["status"] = "done"
     return record
+
+
+def search(sweep: Sweep, record: SweepRecord, context: Context) -> None:
+    """Run the trials on the cluster that is connected, and publish the winner.
+
+    Args:
+        context: of the sweep's own directory; model and data are prepared in it, once for all trials.
+
+    Raises:
+        ClusterError: no trial came to a measurement.
+    """
+    os.environ |= _TUNE
+    title("Shared by the trials")
+    base_and_data(context)
+    _tune(sweep, record, context)
+    finish(sweep, record, context)
 
 
 def open_record(sweep: Sweep, path: Path) -> SweepRecord:
@@ -144,21 +158,25 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
     fact("at a time", f"{parallel} trials")
     owner = import_module(f"jobs.sweep.schedulers.{config.scheduler.kind}")
     scheduler = owner.build(config.scheduler, config, train.steps)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told in the table
     numbers: dict[str, int] = {}
     proposals = Proposals(sweep, record, scheduler, numbers)
     for folder in ("tune", "workers", "moves"):
         shutil.rmtree(context.run.path / folder, ignore_errors=True)
+    # A trial's own process needs next to nothing, its workers ask Ray for what they take. A share of the head is what
+    # limits how many run (a tenth is Ray Train's); Tune's own limit would count trials that PBT has paused.
+    share = tune.PlacementGroupFactory([{"node:__internal_head__": math.floor(9e3 / parallel) / 1e4}])
     given = Given(sweep, context.root, context.run.path, context.capacity)
     with Live(sweep, record) as live:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(TrialRun, given=given), {"cpu": 0}),
+            tune.with_resources(tune.with_parameters(TrialRun, given=given), share),
             tune_config=tune.TuneConfig(
-                search_alg=proposals, scheduler=scheduler, num_samples=-1, max_concurrent_trials=parallel,
+                search_alg=proposals, scheduler=scheduler, num_samples=-1, 
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(context.run.path), verbose=0, stop=Spent(config.budget, record),
-                callbacks=[Follow(record, numbers, live.show)],
+                callbacks=[Follow(record, context.root / "runs", numbers, live.show)],
             ),
         )  # fmt: skip
         tuner.fit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +11,10 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from cluster.errors import RaysmithError
+from cluster.storage import read_json
 from jobs.sweep.config import BudgetConfig
 from jobs.sweep.record import Move, SweepRecord, Trial
-from jobs.sweep.schedulers import SCORE, STEP
+from jobs.sweep.schedulers import OVER, SCORE, STEP
 from jobs.sweep.space import Sweep
 
 
@@ -40,7 +41,7 @@ class Proposals(Searcher):
     def _resumed(self, trial_id: str) -> Trial | None:
         if not self._cut_off:
             return None
-        trial = self._record.update(self._cut_off.pop(0), status="running")
+        trial = self._record.trials[self._cut_off.pop(0)]
         self._replay(trial_id, trial)
         return trial
 
@@ -54,7 +55,7 @@ class Proposals(Searcher):
             return None
         values = self._sweep.values(point)
         name = self._sweep.trial(number, values).name
-        self._record.add(Trial(number=number, point=point, values=values, run=name, status="running"))
+        self._record.add(Trial(number=number, point=point, values=values, run=name))
         return self._record.trials[number]
 
     def _replay(self, trial_id: str, trial: Trial) -> None:
@@ -95,12 +96,17 @@ class Follow(tune.Callback):
     """Keeps the record true to what the trials report.
 
     Args:
+        runs: the folder of all run directories.
         numbers: Tune's trial id → the trial's number; `Proposals` fills it.
         show: told after each event.
     """
 
-    def __init__(self, record: SweepRecord, numbers: dict[str, int], show: Any) -> None:
-        self._record, self._numbers, self._show = record, numbers, show
+    def __init__(self, record: SweepRecord, runs: Path, numbers: dict[str, int], show: Any) -> None:
+        self._record, self._runs, self._numbers, self._show = record, runs, numbers, show
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        """A trial begins, or goes on after a pause."""
+        self._record.update(self._numbers[trial.trial_id], status="running")
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         """A measurement, or a trial's end."""
@@ -110,39 +116,32 @@ class Follow(tune.Callback):
             "steps": before.steps + result["new_steps"], "tokens": before.tokens + result["new_tokens"],
             "seconds": before.seconds + result["new_seconds"], "values": result["values"],
         }  # fmt: skip
-        if origin := result.get("origin"):
+        if (origin := result.get("origin")) and origin["source"] != before.run:  # else it only was paused
             move = Move(step=origin["step"], source=origin["source"], sha256=origin["sha256"], values=result["values"])
             changes |= {"moves": [*before.moves, move], "point": trial.config["point"]}
         self._record.update(number, **changes)
         if STEP in result:
             self._record.measured(number, result[STEP], result["value"])
-        if result["done"]:
+        if result[OVER]:
             self._record.update(number, status="finished", reason=None)
         self._show(self._record.trials[number])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """A trial ended: by itself, or because scheduler or budget ended it."""
         number = self._numbers[trial.trial_id]
-        if self._record.trials[number].status == "running":
+        if self._record.trials[number].status in ("running", "waiting"):
             at = self._record.trials[number].curve[-1:]
             where = f"at step {at[0][0]}" if at else "before its first measurement"
             self._record.update(number, status="stopped", reason=f"by the scheduler or the budget {where}")
-        self._show(self._record.trials[number])
+            self._show(self._record.trials[number])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """A trial failed; the sweep goes on."""
         number = self._numbers[trial.trial_id]
-        self._record.update(number, status="failed", reason=reason_of(trial.get_pickled_error()))
+        report = read_json(self._runs / self._record.trials[number].run / "report.json") or {}
+        reason = report.get("error") or "its process ended; the logs are in the sweep's attempt"
+        self._record.update(number, status="failed", reason=reason)
         self._show(self._record.trials[number])
-
-
-def reason_of(error: BaseException | None) -> str:
-    """What went wrong in a trial, in one paragraph."""
-    cause = getattr(error, "cause", None) or error
-    if isinstance(cause, RaysmithError):
-        return str(cause)
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
 
 
 class Spent(Stopper):

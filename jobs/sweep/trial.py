@@ -26,9 +26,9 @@ from jobs.context import Context
 from jobs.run import base_and_data
 from jobs.stages.train import start_of, summary, training_job
 from jobs.summary import recorded
-from jobs.sweep.schedulers import SCORE, STEP
+from jobs.sweep.schedulers import OVER, SCORE, STEP
 from jobs.sweep.space import Sweep
-from trainers.checkpoint import Folder, checkpoint_folder, list_checkpoints, step_name
+from trainers.checkpoint import Folder, Marker, checkpoint_folder, list_checkpoints, step_name
 from trainers.gate import Gate
 from trainers.launch import Workers, result_of_training
 from trainers.loop import Job
@@ -92,7 +92,13 @@ class TrialRun(tune.Trainable):
         done = record is None or record["step"] >= self._train.steps
         if done:
             self._finish(self._running)
-        result = {**self._costs(self._running.job), "done": done, "run": self._config.name, "values": self._values}
+        result = {
+            **self._costs(self._running.job),
+            "done": done,
+            OVER: done,
+            "run": self._config.name,
+            "values": self._values,
+        }
         if record is not None:
             self._reported = record["step"]
             value = self._objective_of(record)
@@ -238,7 +244,7 @@ class TrialRun(tune.Trainable):
             raise ClusterError("A trial has no checkpoint yet.", field=self._config.name)
         job, target = self._running.job, Path(checkpoint_dir)
         folder = _checkpoints(job)
-        marker = list_checkpoints(folder)[-1]
+        marker = self._checkpoint_of(folder, self._reported)
         name = step_name(marker.step)
         _copy(Path(folder.path(name)), target / name)
         write_json(target / _ORIGIN, {
@@ -246,6 +252,16 @@ class TrialRun(tune.Trainable):
             "sha256": digest({file: record.sha256 for file, record in marker.files.items()}),
         })  # fmt: skip
         return checkpoint_dir
+
+    def _checkpoint_of(self, folder: Folder, step: int) -> Marker:
+        """The checkpoint of the last measurement, which is written before the trial waits at its gate."""
+        until = time.monotonic() + _STOP_S
+        while time.monotonic() < until:
+            found = [marker for marker in list_checkpoints(folder) if marker.step == step]
+            if found:
+                return found[0]
+            time.sleep(_POLL_S)
+        raise ClusterError("A trial's checkpoint was not written.", field=self._config.name, expected=f"step {step}")
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on with a checkpoint that `save_checkpoint` copied, perhaps in another trial."""

@@ -14,7 +14,7 @@ from cluster.rundir import RunDirectory, read_metrics
 from cluster.storage import write_json
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.run import base_and_data
+from jobs.export import made_from
 from jobs.stages.train import VERSION as TRAIN_VERSION
 from jobs.stages.train import identity, start_of, summary, training_job
 from jobs.sweep.record import SweepRecord, Trial
@@ -54,9 +54,7 @@ def _publish(sweep: Sweep, record: SweepRecord, best: Trial, own: Context) -> Ma
     config = own.job.train
     if config is None:
         raise ConfigError("A sweep needs a job that trains.", field="job")
-    base, tokens = base_and_data(own)
-    if tokens is None:
-        raise ConfigError("A sweep needs a job that trains.", field="job")
+    base, tokens = made_from(own.store, own.run.path, own.job)
     start = start_of(own, base, config)
     inputs = {"base": base, "tokens": tokens} | ({"start": start} if start is not None else {})
     job = training_job(own, inputs, config)

@@ -10,3 +10,5 @@ scheduler that moves weights between trials says `MOVES_WEIGHTS = True`.
 """
 
 STEP, SCORE = "step", "score"
+OVER = "over"
+"""Whether the trial has come to its own end; Tune sets `done` for those that it stops, too."""

@@ -7,7 +7,8 @@ with its values, each changed a little or drawn anew.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, PositiveInt
 
@@ -61,8 +62,6 @@ def refuse(config: Config, sweep: SweepConfig) -> None:
 
 def build(config: Config, sweep: SweepConfig, steps: int) -> TrialScheduler:
     """Tune's PopulationBasedTraining; its changes are made here, so that they stay within the space."""
-    from ray.tune.schedulers import PopulationBasedTraining
-
     source = random.Random(sweep.seed)  # noqa: S311
 
     def explore(values: dict[str, Any]) -> dict[str, Any]:
@@ -71,11 +70,28 @@ def build(config: Config, sweep: SweepConfig, steps: int) -> TrialScheduler:
             "point": {name: _changed(config, one, point[name], source) for name, one in sweep.space.items()}
         }
 
-    return PopulationBasedTraining(
+    made: TrialScheduler = population_class()(
         time_attr=STEP, metric=SCORE, mode="min", perturbation_interval=config.every_steps,
         quantile_fraction=config.quantile, custom_explore_fn=explore, log_config=False,
         burn_in_period=min(config.every_steps, steps),
     )  # fmt: skip
+    return made
+
+
+def population_class() -> Any:
+    """Tune's scheduler, which takes its trials from a searcher and leaves each its own run directory."""
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    class Population(PopulationBasedTraining):
+        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
+            # It refuses searchers, which would learn wrong things from its results; ours only draw the population.
+            super().on_trial_add(cast("Any", SimpleNamespace(search_alg=None)), trial)
+
+        def _get_new_config(self, trial: Any, trial_to_clone: Any) -> Any:
+            config, operations = super()._get_new_config(trial, trial_to_clone)
+            return {**config, **{key: trial.config[key] for key in ("number", "reported")}}, operations
+
+    return Population
 
 
 def _changed(config: Config, dimension: Dimension, value: Any, source: random.Random) -> Any:

@@ -34,10 +34,8 @@ def propose(
     """The next point."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(
         n_startup_trials=config.random_trials, multivariate=len(space) > 1, constant_liar=True, seed=seed + number,
-        warn_independent_sampling=False,
     )  # fmt: skip
     study = study_of(space, history, sampler)
     asked = study.ask({name: distribution(dimension) for name, dimension in space.items()})
@@ -49,6 +47,7 @@ def study_of(space: Mapping[str, Dimension], history: Sequence[Tried], sampler: 
     import optuna
     from optuna.trial import TrialState, create_trial
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=sampler, direction="minimize")
     for tried in history:
         if tried.score is None and not tried.running:
