@@ -60,7 +60,7 @@ def refuse(config: Config, sweep: SweepConfig) -> None:
     del config
 
 
-def build(config: Config, sweep: SweepConfig, steps: int) -> TrialScheduler:
+def build(config: Config, sweep: SweepConfig, steps: int) -> TrialScheduler:  # noqa: ARG001
     """Tune's PopulationBasedTraining; its changes are made here, so that they stay within the space."""
     source = random.Random(sweep.seed)  # noqa: S311
 
@@ -73,7 +73,7 @@ def build(config: Config, sweep: SweepConfig, steps: int) -> TrialScheduler:
     made: TrialScheduler = population_class()(
         time_attr=STEP, metric=SCORE, mode="min", perturbation_interval=config.every_steps,
         quantile_fraction=config.quantile, custom_explore_fn=explore, log_config=False,
-        burn_in_period=min(config.every_steps, steps),
+        synch=True,  # else trials would be compared at other steps
     )  # fmt: skip
     return made
 
