@@ -175,6 +175,16 @@ def diff(a: Name, b: Name, storage: StorageOption = None) -> None:
 
 
 @app.command()
+def unmerge(name: Name, storage: StorageOption = None) -> None:
+    """Say which base and adapter a merged model was made of; it cannot be taken apart."""
+    from cluster.artifacts import ArtifactStore
+    from jobs.lineage import refuse_unmerge
+
+    store = ArtifactStore(_root(storage))
+    refuse_unmerge(store, store.get(name))
+
+
+@app.command()
 def verify(name: Name, storage: StorageOption = None) -> None:
     """Hash an artifact's files, and those of everything it was made from, again."""
     from cluster.artifacts import ArtifactStore
@@ -217,11 +227,14 @@ def compare(a: ConfigFile, b: ConfigFile) -> None:
 
 
 @config_app.command()
-def schema() -> None:
+def schema(
+    sweep: Annotated[bool, typer.Option("--sweep", help="Of a sweep's file instead of a job's.")] = False,
+) -> None:
     """Print the JSON schema of a job file: every key, its type, its meaning."""
     from jobs.config import JobConfig
+    from jobs.sweep.config import SweepConfig
 
-    print(json.dumps(JobConfig.model_json_schema(), indent=2))
+    print(json.dumps((SweepConfig if sweep else JobConfig).model_json_schema(), indent=2))
 
 
 def _root(storage: Path | None) -> Path:

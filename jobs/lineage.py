@@ -11,6 +11,26 @@ from cluster.errors import ArtifactError
 from jobs.words import size
 
 
+def refuse_unmerge(store: ArtifactStore, merged: Manifest) -> None:
+    """Say why a merged model is not taken apart, and what to use instead.
+
+    Raises:
+        ArtifactError: always.
+    """
+    if "adapter" not in merged.parents:
+        raise ArtifactError(
+            "No adapter was merged into that model.", field="NAME", got=f"{merged.name}  ({merged.id})",
+            expected="a model that a run merged an adapter into",
+        )  # fmt: skip
+    base, adapter = (store.get(merged.parents[role]) for role in ("base", "adapter"))
+    raise ArtifactError(
+        "A merged model cannot be taken apart: the sum of weights and update was rounded, and what it lost is gone.",
+        field="NAME", got=f"{merged.name}  ({merged.id})", expected="its two parts, which are kept whole",
+        fix=f"use the base {base.name} ({base.id}) and the adapter {adapter.name} ({adapter.id}): "
+        "`raysmith trace` shows them",
+    )  # fmt: skip
+
+
 def ancestors(store: ArtifactStore, manifest: Manifest) -> list[Manifest]:
     """Everything an artifact was made from, nearest first, each once."""
     found: dict[str, Manifest] = {}

@@ -9,10 +9,11 @@ from rich.table import Table
 
 from cluster.artifacts import ArtifactStore
 from cluster.connect import ClusterConfig, connected, embedded_capacity, require_fits
-from cluster.errors import ClusterError, DataError, ResourceError
+from cluster.errors import ClusterError, DataError, ModelError, ResourceError
 from cluster.storage import require_free_space
 from jobs.config import JobConfig
 from jobs.console import console, fact, title
+from jobs.stages.model import published_model
 from jobs.words import batch_words, duration, size, trained_words
 from serving.deploy import free_port
 from trainers import architectures
@@ -69,13 +70,13 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
     """Read the model's dimensions and the training data.
 
     Args:
-        without_data: go on when the data of a job for a running cluster cannot be reached from here, with the longest
-            examples there may be.
+        without_data: go on when the data or model of a job for a running cluster cannot be reached from here, with the
+            longest examples there may be, and with `model.dimensions`.
 
     Raises:
         ModelError, DataError, ArtifactError: something that the job names is missing or malformed.
     """
-    shape = _model_shape(job)
+    shape = _model_shape(job, without_model=without_data and job.cluster.address != "local")
     data, unread = read_data(job)
     if unread is not None and (not without_data or job.cluster.address == "local"):
         raise unread
@@ -88,13 +89,18 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
     return Plan(shape, data, unread, memory, flops, _disk_bytes(job, shape, data))
 
 
-def _model_shape(job: JobConfig) -> Shape:
+def _model_shape(job: JobConfig, *, without_model: bool) -> Shape:
     if job.model.scratch is not None and job.tokenizer is not None:
         return architectures.shape_of(job.model.scratch, job.tokenizer.vocabulary)
     if job.model.artifact is not None:
         store = ArtifactStore(job.storage.location())
-        return Shape.from_config(read_shape(store.files(store.get(job.model.artifact))))
-    return Shape.from_config(read_shape(locate(job.model)))
+        return Shape.from_config(read_shape(store.files(published_model(store, job.model.artifact))))
+    try:
+        return Shape.from_config(read_shape(locate(job.model)))
+    except ModelError:
+        if job.model.dimensions is None or not without_model:
+            raise
+    return Shape.from_config(job.model.dimensions)
 
 
 def read_data(job: JobConfig) -> tuple[DataEstimate | None, DataError | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ import torch
 import transformers
 
 from cluster.errors import ModelError
+from jobs.config import load_job
+from jobs.plan import show_plan
+from tests.conftest import REPOSITORY
 from tests.test_leakage import CONFIGS, VOCABULARY, Documents, new_model, objective_of
 from tests.tiny import make_tiny_model
 from tests.tiny_tokens import make_tokens
@@ -17,11 +22,12 @@ from trainers.adapter_config import AdapterConfig, LoraConfig
 from trainers.architectures import family_of
 from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, TrainConfig
 from trainers.memory import WorkerMemory, host_memory, layer_bytes, worker_memory
-from trainers.models import HEADS
+from trainers.models import HEADS, load_model
 from trainers.shape import Shape
 
 FAMILIES = [pytest.param(config, id=config.kind) for config in CONFIGS]
 WORKERS = 2
+TRAIN, HELDOUT = (REPOSITORY / "data" / "support" / f"{part}.jsonl" for part in ("train", "heldout"))
 
 
 def shape_of(values: dict[str, Any]) -> Shape:
@@ -128,3 +134,36 @@ def test_what_lowers_the_peak_lowers_the_plan() -> None:
     assert (planned(deepspeed=offloaded).weights, planned(deepspeed=offloaded).optimizer) == (0, 0)
     on_the_node = host_memory(shape, base.model_copy(update={"deepspeed": offloaded}), 8) - host_memory(shape, base, 8)
     assert on_the_node == pytest.approx(shape.num_parameters / 8 * (16 + 2), rel=1e-3)
+
+
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+def test_a_quantized_base_takes_what_the_plan_says(base: Any, tmp_path: Path) -> None:
+    make_tiny_model(tmp_path, hidden=512)
+    model = load_model(tmp_path, torch.bfloat16, held=base)
+    held = sum(parameter.nbytes for parameter in model.parameters())
+    for parameter in model.parameters():
+        if (state := getattr(parameter, "quant_state", None)) is not None:
+            held += state.absmax.nbytes + state.state2.absmax.nbytes  # the code tables are the same for all
+        elif (scales := getattr(parameter, "SCB", None)) is not None:
+            held += scales.nbytes
+    shape = Shape.from_config(json.loads((tmp_path / "config.json").read_text()))
+    lora = LoraConfig(rank=4)
+    config = TrainConfig(
+        steps=2, learning_rate=1e-3, deepspeed=DeepSpeedConfig(stage=1), adapter=AdapterConfig(lora=lora, base=base)
+    )
+    planned = worker_memory(shape, config, 1, 64, 1.0).weights - 2 * shape.num_adapter_parameters(lora)
+    assert planned == pytest.approx(held, rel=0.02)
+    full = config.model_copy(update={"adapter": AdapterConfig(lora=lora)})
+    assert planned < 0.75 * worker_memory(shape, full, 1, 64, 1.0).weights
+
+
+def test_a_model_of_65_billion_parameters_is_tuned_on_48_gigabytes(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan(
+        load_job(
+            REPOSITORY / "configs/sft/llama_65b_qlora_48gb.yaml", [f"data.train={TRAIN}", f"data.heldout={HELDOUT}"]
+        )
+    )
+    said = capsys.readouterr().out
+    assert "the smallest that holds it: 48 GB" in said
+    assert "65,285.7M parameters" in said
+    assert "0.31% of" in said

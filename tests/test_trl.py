@@ -98,7 +98,7 @@ def config(method: str, arguments: dict[str, Any] | None = None, **keys: Any) ->
 def make_job(folder: Path, settings: TrainConfig, model: Path, data: Path, kind: str, attempt: str = "001") -> Job:
     (folder / "out").mkdir(parents=True, exist_ok=True)
     return Job(
-        name="run", run="test", config=settings, base=model, base_name="tiny@1", start=None,
+        name="run", run="test", config=settings, base=model, base_name="tiny@1",
         tokens=data / kind / "tokens", dataset=data / kind / "dataset", output=folder / "out",
         metrics_file=folder / "metrics.jsonl", folder=folder,
         progress=ProgressFile(folder / "progress.json"), attempt=attempt, threads=1,

@@ -28,7 +28,7 @@ def training_job(folder: Path, config: TrainConfig, base: Path, tokens: Path) ->
     """A job that keeps everything in `folder`; the same folder again is a resume."""
     (folder / "out").mkdir(parents=True, exist_ok=True)
     return Job(
-        name="run", run="test", config=config, base=base, base_name="tiny", start=None, tokens=tokens, dataset=tokens,
+        name="run", run="test", config=config, base=base, base_name="tiny", tokens=tokens, dataset=tokens,
         output=folder / "out", metrics_file=folder / "metrics.jsonl", folder=folder,
         progress=ProgressFile(folder / "progress.json"), attempt="001", threads=1,
     )  # fmt: skip

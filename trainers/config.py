@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -29,6 +29,9 @@ class ModelConfig(Config):
     """A new model with random weights: a file of trainers/architectures, with its keys."""
     name: ArtifactName = "base-model"
     """The name under which the base model is published."""
+    dimensions: dict[str, Any] | None = None
+    """Keys of the model's config.json (`hidden_size`, `num_hidden_layers` …), for `plan` where the model itself cannot
+    be read; a run takes no notice of them."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:

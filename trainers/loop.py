@@ -44,8 +44,6 @@ class Job(NamedTuple):
     """Folder with the token stores `train` and `heldout`."""
     dataset: Path
     """Folder with the data set that the tokens were made of."""
-    start: Path | None
-    """Folder of the adapter that a new one begins with (`train.adapter.start`)."""
     output: Path
     """Folder for the result: an adapter, or the whole model when no adapter is trained."""
     metrics_file: Path
@@ -56,6 +54,8 @@ class Job(NamedTuple):
     """Which start of the driver this is; each step's metrics say in which it was trained."""
     threads: int
     """Compute threads of a worker."""
+    start: Path | None = None
+    """Folder of the adapter that a new one begins with (`train.adapter.start`)."""
     gate: Gate | None = None
     """Where it waits after each held-out measurement, if it is a trial of a sweep."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cluster.artifacts import Manifest
+from cluster.artifacts import ArtifactStore, Manifest
 from cluster.config import PluginConfig
+from cluster.errors import ArtifactError
 from cluster.progress import ProgressFile
 from jobs.console import fact, title
 from jobs.context import Context, Made
@@ -22,7 +23,7 @@ def obtain(context: Context) -> Manifest:
     config = context.job.model
     title("Base model")
     if config.artifact is not None:
-        manifest = context.store.get(config.artifact)
+        manifest = published_model(context.store, config.artifact)
         fact("taken", f"{manifest.name}  ({manifest.id})")
         return manifest
     source, dtype = locate(config), _dtype(context)
@@ -35,6 +36,22 @@ def obtain(context: Context) -> Manifest:
     return context.make(
         "model", VERSION, {"dtype": dtype}, {}, work, publish_as=config.name, kind="model", outside=source.origin
     ).artifact
+
+
+def published_model(store: ArtifactStore, reference: str) -> Manifest:
+    """A published model.
+
+    Raises:
+        ArtifactError: there is none, or it is something else.
+    """
+    manifest = store.get(reference)
+    if manifest.kind != "model":
+        raise ArtifactError(
+            "That artifact is no model.", field="model.artifact", got=f"{manifest.name}, which is a {manifest.kind}",
+            expected="a model", fix="an adapter begins another training as train.adapter.start; a sweep's winner is "
+            "run with --winner; the model that an adapter was merged into ends in -merged",
+        )  # fmt: skip
+    return manifest
 
 
 def create(context: Context, tokenizer: Manifest, architecture: PluginConfig, config: TrainConfig) -> Manifest:

@@ -176,6 +176,7 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
             ),
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(context.run.path), verbose=0, stop=Spent(config.budget, record),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[Follow(record, context.root / "runs", numbers, live.show)],
             ),
         )  # fmt: skip

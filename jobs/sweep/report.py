@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CURVES = 60
-_LEAST_TRIALS = 4  # fewer tell nothing of what mattered
+_LEAST_TRIALS = 8  # fewer tell nothing of what mattered
 
 
 def write_report(sweep: Sweep, record: SweepRecord, folder: Path) -> None:
