@@ -37,6 +37,7 @@ _CURVES = (
 _PROOFS = {
     "base_to_adapter": "The adapter does something: the model with it differs from the base model.",
     "adapter_to_merged": "Merging kept the tune: the merged weights answer as base model plus adapter do.",
+    "trained_to_merged": "How far merging into the full base moved what was trained on a quantized one; no bar.",
     "merged_to_quantized": "Quantizing kept the tune: the file, in the engine that serves it, answers as the merged "
     "model does.",
 }  # fmt: skip
@@ -84,7 +85,22 @@ def _curves(run: RunRecord) -> list[Chart]:
         if points:
             middle = f", median {figure(median(value for _, value in points))}" if key in _WITH_MEDIAN else ""
             charts.append(curve(key, title, unit + middle + state, points, marks, zero=zero, beside=beside))
-    return charts
+    return charts + _ranks(run)
+
+
+def _ranks(run: RunRecord) -> list[Chart]:
+    """Held-out loss over the steps of all ranks, one after another."""
+    escalation = run.stage("train").get("escalation")
+    if not escalation:
+        return []
+    points, before = [], 0
+    for rung in escalation["rungs"]:
+        curves = rung.get("heldout_curves") or {}
+        points += [(before + step, loss) for step, loss in curves.get("loss", [])]
+        before += rung["steps"]
+    marks = {f"rank {rung['rank']}": rung["heldout_loss"] for rung in escalation["rungs"]}
+    note = f"of all ranks, one after another; rank {escalation['chosen']} was taken: {escalation['stopped']}"
+    return [curve("ranks", "Held-out loss, rank by rank", note, points, marks, zero=False)]
 
 
 def _metrics(run: RunRecord) -> tuple[list[dict[str, Any]], str]:

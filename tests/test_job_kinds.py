@@ -17,12 +17,13 @@ from transformers import AutoModelForCausalLM
 
 from cluster.artifacts import ArtifactStore
 from cluster.connect import Capacity
-from cluster.errors import ConfigError, RaysmithError
+from cluster.errors import ArtifactError, ConfigError, RaysmithError
 from cluster.rundir import RunDirectory, read_metrics
 from cluster.storage import write_json
 from jobs.config import JobConfig
 from jobs.context import Context
 from jobs.export import export
+from jobs.lineage import refuse_unmerge
 from jobs.plan import make_plan, read_data, show_plan, stages
 from jobs.run import run_stages
 from jobs.stages.model import with_head
@@ -439,3 +440,76 @@ def test_a_training_by_trl_brings_its_own_measurements(ray_cluster: Capacity, ti
     assert heldout["after"]["heldout_loss"] < heldout["before"]["heldout_loss"]
     assert [step for step, _ in found["train"]["losses"]] == [1, 2, 3, 4]
     assert context.store.get("small-model").parents["base"] == found["model"]["artifact"]
+
+
+ESCALATING = (
+    "train.adapter={lora: {rank: escalate, ranks: [2, 4, 8], alpha: 8, stop_when: gain < 90%}}",
+    "train.evaluation={every_steps: 3}", "train.steps=6", "train.learning_rate=0.01", "train.dtype=float32",
+    "train.trackers=[]",
+)  # fmt: skip
+
+
+def write_chats(folder: Path, count: int = 12) -> None:
+    for part, seed in (("train", 0), ("heldout", 1)):
+        (folder / f"{part}.jsonl").write_text("\n".join(json.dumps(item) for item in conversations(count, seed)))
+
+
+def test_ranks_escalate_while_that_pays_each_from_the_one_before(
+    ray_cluster: Capacity, tiny_model: Path, tmp_path: Path
+) -> None:
+    write_chats(tmp_path)
+    where = ("model.package=null", f"model.path={tiny_model}", f"storage.root={tmp_path}/store")
+    context = run_job(load(JOB, *where, *ESCALATING), ray_cluster)
+    found, store = context.report["stages"], context.store
+    assert list(found)[-4:] == ["train_rank_2", "train_rank_4", "train", "merge"]
+    escalation = found["train"]["escalation"]
+    assert [rung["rank"] for rung in escalation["rungs"]] == [2, 4], "the second gained less than 90%"
+    assert "rank 4 gained" in escalation["stopped"]
+    low, high = escalation["rungs"]
+    assert (low["steps"], high["steps"]) == (6, 3)
+    assert high["heldout_loss"] < low["heldout_loss"]
+    assert high["heldout_curves"]["loss"][0][1] < low["heldout_curves"]["loss"][0][1], "it began where the first ended"
+    assert high["parameters"]["trained"] == 2 * low["parameters"]["trained"]
+    adapter = store.get("small-adapter")
+    assert (adapter.id, escalation["chosen"]) == (high["artifact"], 4)
+    assert adapter.parents["start"] == low["artifact"]
+    assert store.get("small-merged").parents["adapter"] == adapter.id
+    again = run_job(load(JOB, *where, *ESCALATING), ray_cluster).report["stages"]
+    assert all(again[name]["reused"] for name in ("train_rank_2", "train_rank_4", "merge"))
+    # A third job begins with that adapter, and is measured beside the others on one base.
+    more = (
+        "name=other", "train.adapter={lora: {rank: 8, alpha: 32}, start: small-adapter}", "evaluate={}",
+        "evaluate.adapters=[small-adapter, small-adapter-rank-2]", *ESCALATING[1:], "train.steps=3",
+    )  # fmt: skip
+    context = run_job(load(JOB, *where, *more), ray_cluster)
+    found = context.report["stages"]
+    assert store.get("other-adapter").parents["start"] == adapter.id
+    measured = {name: figures["heldout_loss"] for name, figures in found["evaluate_adapters"]["adapters"].items()}
+    assert list(measured) == ["other-adapter", "small-adapter", "small-adapter-rank-2"]
+    assert measured["other-adapter"] == pytest.approx(found["train"]["heldout_curves"]["loss"][-1][1], rel=1e-3)
+    assert measured["small-adapter"] == pytest.approx(high["heldout_loss"], rel=1e-3)
+    assert measured["other-adapter"] < measured["small-adapter"] < measured["small-adapter-rank-2"]
+    with pytest.raises(ArtifactError, match="no adapter of this base"):
+        run_job(load(JOB, *where, "name=wrong", "train.adapter={start: small-base}", *ESCALATING[2:]), ray_cluster)
+    with pytest.raises(ArtifactError, match="is no model"):
+        make_plan(load(JOB, "model={artifact: small-adapter, package: null}", f"storage.root={tmp_path}/store"))
+    with pytest.raises(ArtifactError, match="cannot be taken apart") as caught:
+        refuse_unmerge(store, store.get("small-merged"))
+    assert "small-adapter-rank-4" in str(caught.value.fix)
+    with pytest.raises(ArtifactError, match="No adapter was merged"):
+        refuse_unmerge(store, adapter)
+
+
+def test_a_quantized_base_is_trained_merged_into_the_full_one_and_proved(
+    ray_cluster: Capacity, tiny_model: Path, tmp_path: Path
+) -> None:
+    write_chats(tmp_path)
+    job = load(
+        JOB, "model.package=null", f"model.path={tiny_model}", f"storage.root={tmp_path}/store", *ESCALATING[2:],
+        "train.adapter={base: nf4, lora: {rank: 4, alpha: 16}}", "train.activation_checkpointing=true",
+    )  # fmt: skip
+    context = run_job(job, ray_cluster)
+    proof = context.report["stages"]["merge"]["handoff"]
+    assert proof["adapter_to_merged"]["kl"] < 1e-4
+    assert proof["trained_to_merged"]["kl"] > proof["adapter_to_merged"]["kl"]
+    assert context.report["stages"]["train"]["parameters"]["trained"] > 0

@@ -443,6 +443,33 @@ def key_paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
         yield path
 
 
+def escalated_report(store: ArtifactStore) -> dict[str, Any]:
+    """Of a run whose ranks escalated, which also measured other adapters of the base."""
+    report = full_report(store)
+    parameters = {"trained": 100, "model": 1000}
+    rungs = [
+        {
+            "rank": rank, "heldout_loss": loss, "artifact": "adapter-1", "steps": 4, "tokens": 400,
+            "parameters": parameters, "heldout_curves": {"loss": [[2, loss + 0.1], [4, loss]]},
+        }
+        for rank, loss in ((4, 2.0), (8, 1.99))
+    ]  # fmt: skip
+    why = "rank 8 gained 0.50% on rank 4; stop_when: gain < 1%"
+    report["stages"]["train"] |= {
+        "parameters": parameters, "escalation": {"rungs": rungs, "chosen": 8, "stopped": why},
+    }  # fmt: skip
+    figures = {"heldout_loss": 1.9, "accuracy": 0.5, "num_terms": 10}
+    report["stages"]["evaluate_adapters"] = {"adapters": {"one": figures}, "reused": False, "seconds": 1.0}
+    return report
+
+
+def test_escalated_ranks_have_a_chart_that_says_why_it_stopped(folder: Path, store: ArtifactStore) -> None:
+    page = page_of(folder, store, escalated_report(store))
+    [chart] = [one for one in charts(page) if one.startswith("Held-out loss, rank by rank")]
+    assert "2.1 at step 2, 1.99 at step 8" in chart
+    assert "rank 8 was taken: rank 8 gained 0.50% on rank 4" in page.text
+
+
 def documented_keys() -> list[tuple[str, ...]]:
     """The keys of the tables in docs/report.md: `stages.train.losses[][]` as a path."""
     cells = re.findall(r"^\| `([^`]+)` \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
@@ -456,7 +483,8 @@ def is_described(path: tuple[str, ...], key: tuple[str, ...]) -> bool:
 
 
 def test_every_key_is_documented_and_every_documented_key_exists(store: ArtifactStore) -> None:
-    reports = [full_report(store) | {"error": "why"}, pretraining_report(store), hosted_report(store)]
+    escalated = escalated_report(store)
+    reports = [full_report(store) | {"error": "why"}, pretraining_report(store), hosted_report(store), escalated]
     paths, keys = {path for report in reports for path in key_paths(report)}, documented_keys()
     assert [".".join(path) for path in paths if not any(is_described(path, key) for key in keys)] == []
     assert [".".join(key) for key in keys if not any(is_described(path, key) for path in paths)] == []

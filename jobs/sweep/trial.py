@@ -88,12 +88,20 @@ class TrialRun(tune.Trainable):
             self._running = self._start()
         else:
             self._running.job.gate.allow(self._reported)  # type: ignore[union-attr]  # a trial's job has one
-        record = self._next_measurement(self._running)
+        try:
+            return self._to_the_next_measurement(self._running)
+        except Exception as error:
+            # Into the run's report, from which the sweep's table takes the reason.
+            self._running.end.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _to_the_next_measurement(self, running: Running) -> dict[str, Any]:
+        record = self._next_measurement(running)
         done = record is None or record["step"] >= self._train.steps
         if done:
-            self._finish(self._running)
+            self._finish(running)
         result = {
-            **self._costs(self._running.job),
+            **self._costs(running.job),
             "done": done,
             OVER: done,
             "run": self._config.name,
