@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from loop import model_folder
 from measure import REPOSITORY, finish, machine, side, summary
 
-STEPS, SEQUENCES, MAX_LENGTH, RATE = 24, 4, 384, 2e-3
+STEPS, SEQUENCES, MAX_LENGTH, RATE = 16, 4, 384, 2e-3
 RANKS, LATER_SHARE, STOP = [4, 8, 16], 0.5, "gain < 1%"
 
 

@@ -84,6 +84,37 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+class MetricsTail:
+    """Follows a metrics file: each look reads only what was appended since, or all of a file that was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode, self._offset = 0, 0
+        self._records: list[dict[str, Any]] = []
+
+    def look(self) -> list[dict[str, Any]]:
+        """All records so far; a line that is still being written is left for the next look."""
+        try:
+            stream = self._path.open("rb")
+        except FileNotFoundError:
+            return self._records
+        with stream:
+            status = os.fstat(stream.fileno())
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                self._inode, self._offset, self._records = status.st_ino, 0, []
+            if status.st_size == self._offset:
+                return self._records
+            stream.seek(self._offset)
+            whole, newline, _ = stream.read().rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        for line in whole.splitlines():
+            try:
+                self._records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return self._records
+
+
 def _environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),

@@ -140,10 +140,15 @@ def _disk_bytes(job: JobConfig, shape: Shape, data: DataEstimate | None) -> int:
     if job.train is None:
         return needed
     needed += weights
-    if job.train.checkpoint.folder is None:
-        trained = shape.num_adapter_parameters(job.train.adapter.lora) if job.train.adapter else shape.num_parameters
-        needed += _CHECKPOINT_BYTES * trained * (job.train.checkpoint.keep + 1)
-    return needed
+    return needed + checkpoint_bytes(job.train, shape)
+
+
+def checkpoint_bytes(config: TrainConfig, shape: Shape) -> int:
+    """What a training's checkpoints may take of the run directory."""
+    if config.checkpoint.folder is not None:
+        return 0
+    trained = shape.num_adapter_parameters(config.adapter.lora) if config.adapter else shape.num_parameters
+    return _CHECKPOINT_BYTES * trained * (config.checkpoint.keep + 1)
 
 
 def require_room(job: JobConfig, plan: Plan, copies: int = 1) -> None:

@@ -38,7 +38,7 @@ def token_ids(seed: int = 0) -> torch.Tensor:
 
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        return model.eval()(input_ids=token_ids()).logits.float()
+        return model.eval()(input_ids=token_ids().to(model.device)).logits.float().cpu()
 
 
 def tuned(base: Path, config: LoraConfig, held: Held = "full") -> Any:

@@ -15,7 +15,7 @@ import yaml
 
 from cluster.errors import ResourceError
 from cluster.progress import ProgressFile
-from cluster.rundir import RunDirectory
+from cluster.rundir import MetricsTail, RunDirectory
 from cluster.storage import (
     ENVIRONMENT_VARIABLE,
     StorageConfig,
@@ -157,3 +157,17 @@ def test_more_than_the_disk_holds_is_refused_with_the_figures(tmp_path: Path) ->
     with pytest.raises(ResourceError, match="Not enough disk space for this job") as caught:
         require_free_space(tmp_path, 10**18, "for this job")
     assert caught.value.expected == "at least 1000000000.00 GB"
+
+
+def test_a_tail_reads_what_is_new_whole_lines_only_and_a_replaced_file_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tail = MetricsTail(path)
+    assert tail.look() == []
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert [one["step"] for one in tail.look()] == [1, 2]
+    with path.open("a") as stream:
+        stream.write('ep": 3}\nbroken\n')
+    assert [one["step"] for one in tail.look()] == [1, 2, 3]
+    assert [one["step"] for one in tail.look()] == [1, 2, 3]
+    write_atomically(path, '{"step": 1}\n{"step": 7}\n')
+    assert [one["step"] for one in tail.look()] == [1, 7]

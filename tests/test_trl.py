@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from trainers.config import (
     TrainConfig,
 )
 from trainers.formats import chat, labelled, pairs
+from trainers.gate import Gate
 from trainers.loop import Job
 from trainers.objectives import trl
 
@@ -163,6 +166,8 @@ def hosted(tmp_path_factory: pytest.TempPathFactory, model: Path, data: Path) ->
     for method, length in (("distillation", "max_completion_length"), ("gkd", "max_new_tokens")):
         settings = config(method, {length: 8}, teacher=teacher, steps=2, dtype="bfloat16")
         jobs[method] = make_job(root / method, settings, model, data, "chat")
+    quantized = AdapterConfig(lora=LORA.lora, base="nf4")
+    jobs["nf4"] = make_job(root / "nf4", config("dpo", adapter=quantized, dtype="bfloat16"), model, data, "pairs")
     diverging = make_job(root / "diverging", config("dpo", learning_rate=1e30), model, data, "pairs")
     unknown = make_job(root / "unknown", config("dpo", {"loss_type": ["sigmoidal"]}), model, data, "pairs")
     ((first, second),) = run_workers(1, root / "rendezvous", host, [*jobs.values(), diverging, unknown])
@@ -282,6 +287,40 @@ def test_the_result_is_an_adapter_or_a_model_without_pickles(hosted: dict[str, J
             assert not [path for path in whole.iterdir() if path.suffix in (".bin", ".pt", ".pth")]
             assert (load_model(whole, torch.float32)(ids).logits - base).abs().max() > 1e-3
             assert load_tokenizer(whole).chat_template
+
+
+def test_a_quantized_base_learns_what_the_full_one_does(hosted: dict[str, Job]) -> None:
+    losses, full = series(hosted["nf4"], "loss"), series(hosted["dpo"], "loss")
+    assert losses[-1] < losses[0]
+    assert losses == pytest.approx(full, abs=0.1)
+    assert losses != full
+    assert "adapter_model.safetensors" in {path.name for path in hosted["nf4"].output.iterdir()}
+
+
+def test_held_out_figures_stand_beside_their_steps_and_the_gate_ends_it(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    settings = config("dpo", {"beta": 0.5}, adapter=LORA, evaluation=ScheduleConfig(every_steps=2, sequences=4))
+    job = make_job(tmp_path / "gated", settings, model, data, "pairs")
+    gate = Gate(tmp_path / "gate.json")
+    gate.allow(2)
+
+    def end_it() -> None:
+        while len([one for one in read_metrics(job.metrics_file) if "heldout_loss" in one]) < 2:
+            time.sleep(0.02)
+        gate.stop("enough")
+
+    stop = threading.Thread(target=end_it)
+    stop.start()
+    run_workers(1, tmp_path / "rendezvous", host, [job._replace(gate=gate)])
+    stop.join()
+    records = read_metrics(job.metrics_file)
+    assert [one["step"] for one in records] == [1, 2, 3, 4]
+    assert [one["step"] for one in records if "heldout_loss" in one][:2] == [2, 4]
+    assert all("heldout_rewards/margins" in one for one in records if "heldout_loss" in one)
+    outcome = read_json(job.folder / "outcome.json")
+    assert outcome["best"]["step"] in (2, 4)
+    assert outcome["stopped"] == "enough"
 
 
 def test_two_workers_train_like_one(hosted: dict[str, Job], model: Path, data: Path, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gc
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cluster.errors import ClusterError, RaysmithError
+from cluster.errors import ClusterError, RaysmithError, TrainingError
 from cluster.progress import ProgressFile
 from cluster.storage import read_json, write_json
 from trainers.config import TrainConfig
@@ -59,8 +60,10 @@ def series_worker(arguments: dict[str, Any]) -> None:
         if rank == 0:
             series.count_start(number, job)
         dist.barrier()
-        # An error of ours ends all workers, for the others may wait for this one; the next ones see that it failed.
-        train(job, rank, context.get_world_size())
+        # A divergence is seen by all workers at once. Another error of ours ends them, since the others may wait for
+        # this one; those that come after them see that the job failed.
+        with suppress(TrainingError):
+            train(job, rank, context.get_world_size())
         dist.barrier()
         if rank == 0:
             series.mark_done(number)

@@ -10,13 +10,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cluster.connect import Capacity, ClusterConfig, connected, require_fits
+import yaml
+
+from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity, require_fits
 from cluster.errors import ClusterError, ConfigError, ResourceError
 from cluster.rundir import RunDirectory
-from jobs.config import SWEEP_RECORD
+from cluster.storage import require_free_space
+from jobs.config import SWEEP_RECORD, JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.plan import make_plan, require_room
+from jobs.plan import checkpoint_bytes, make_plan, require_room
 from jobs.plan import show_plan as show_job_plan
 from jobs.run import base_and_data
 from jobs.summary import recorded
@@ -35,6 +38,9 @@ _TUNE = {
 }
 
 
+_WHILE_IT_RUNS = ("tune", "workers", "moves")
+
+
 def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> SweepRecord:
     """Run a sweep's trials, and publish the winner's weights.
 
@@ -46,8 +52,7 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
         RaysmithError: the sweep cannot run; a trial that fails does not end it.
     """
     job = sweep.trial(0, {})
-    concurrency = sweep.config.concurrency or 1
-    require_room(job, make_plan(job), concurrency)
+    _require_room(sweep, job)
     root = job.storage.path()
     directory = RunDirectory(root, sweep.config.name)
     record = open_record(sweep, directory.path / SWEEP_RECORD)
@@ -80,6 +85,22 @@ def search(sweep: Sweep, record: SweepRecord, context: Context) -> None:
     base_and_data(context)
     _tune(sweep, record, context)
     finish(sweep, record, context)
+    for folder in _WHILE_IT_RUNS:
+        shutil.rmtree(context.run.path / folder, ignore_errors=True)
+
+
+def _require_room(sweep: Sweep, job: JobConfig) -> None:
+    """Refuse a sweep that this machine cannot hold: its trials at a time, and the checkpoints of all.
+
+    Raises:
+        ResourceError: with the figures.
+    """
+    local, plan = job.cluster.address == "local", make_plan(job)
+    require_room(job, plan, slots(sweep, job.cluster, embedded_capacity(job.cluster)) if local else 1)
+    trials = sweep.config.budget.trials or grid_size(sweep.config.space) or 1
+    if job.train is not None:
+        checkpoints = (trials - 1) * checkpoint_bytes(job.train, plan.shape)
+        require_free_space(job.storage.location(), plan.disk_bytes + checkpoints, f"for {trials} trials")
 
 
 def open_record(sweep: Sweep, path: Path) -> SweepRecord:
@@ -102,7 +123,12 @@ def _resolved(sweep: Sweep) -> dict[str, Any]:
 
 def _require_intent(sweep: Sweep, path: Path, record: SweepRecord, *, resume: bool, fresh: bool) -> None:
     """Refuse to mix two sweeps of one name, or to lose one."""
-    there = SweepRecord.identity_of(path)
+    there, config_file = SweepRecord.identity_of(path), path.with_name("config.yaml")
+    if there is None and config_file.is_file() and "sweep" not in yaml.safe_load(config_file.read_text("utf-8")):
+        raise ConfigError(
+            "There is a run of that name, which is no sweep.", field="name", got=sweep.config.name,
+            expected="a name of its own",
+        )  # fmt: skip
     if fresh:
         return
     if there is None and resume:
@@ -161,7 +187,7 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told in the table
     numbers: dict[str, int] = {}
     proposals = Proposals(sweep, record, scheduler, numbers)
-    for folder in ("tune", "workers", "moves"):
+    for folder in _WHILE_IT_RUNS:
         shutil.rmtree(context.run.path / folder, ignore_errors=True)
     # A trial's own process needs next to nothing, its workers ask Ray for what they take. A share of the head is what
     # limits how many run (a tenth is Ray Train's); Tune's own limit would count trials that PBT has paused.
@@ -177,7 +203,7 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(context.run.path), verbose=0, stop=Spent(config.budget, record),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[Follow(record, context.root / "runs", numbers, live.show)],
+                callbacks=[Follow(record, numbers, live.show)],
             ),
         )  # fmt: skip
         tuner.fit()

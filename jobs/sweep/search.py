@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,6 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from cluster.storage import read_json
 from jobs.sweep.config import BudgetConfig
 from jobs.sweep.record import Move, SweepRecord, Trial
 from jobs.sweep.schedulers import OVER, SCORE, STEP
@@ -96,13 +94,12 @@ class Follow(tune.Callback):
     """Keeps the record true to what the trials report.
 
     Args:
-        runs: the folder of all run directories.
         numbers: Tune's trial id → the trial's number; `Proposals` fills it.
         show: told after each event.
     """
 
-    def __init__(self, record: SweepRecord, runs: Path, numbers: dict[str, int], show: Any) -> None:
-        self._record, self._runs, self._numbers, self._show = record, runs, numbers, show
+    def __init__(self, record: SweepRecord, numbers: dict[str, int], show: Any) -> None:
+        self._record, self._numbers, self._show = record, numbers, show
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """A trial begins, or goes on after a pause."""
@@ -120,9 +117,11 @@ class Follow(tune.Callback):
             move = Move(step=origin["step"], source=origin["source"], sha256=origin["sha256"], values=result["values"])
             changes |= {"moves": [*before.moves, move], "point": trial.config["point"]}
         self._record.update(number, **changes)
-        if STEP in result:
+        if "value" in result:
             self._record.measured(number, result[STEP], result["value"])
-        if result[OVER]:
+        if "failed" in result:
+            self._record.update(number, status="failed", reason=result["failed"])
+        elif result[OVER]:
             self._record.update(number, status="finished", reason=None)
         self._show(self._record.trials[number])
 
@@ -136,11 +135,9 @@ class Follow(tune.Callback):
             self._show(self._record.trials[number])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        """A trial failed; the sweep goes on."""
+        """A trial's process died; the sweep goes on."""
         number = self._numbers[trial.trial_id]
-        report = read_json(self._runs / self._record.trials[number].run / "report.json") or {}
-        reason = report.get("error") or "its process ended; the logs are in the sweep's attempt"
-        self._record.update(number, status="failed", reason=reason)
+        self._record.update(number, status="failed", reason="its process died; the logs are in the sweep's attempt")
         self._show(self._record.trials[number])
 
 

@@ -18,8 +18,8 @@ from ray import tune
 from cluster.artifacts import Manifest
 from cluster.config import digest
 from cluster.connect import Capacity
-from cluster.errors import ClusterError, ConfigError
-from cluster.rundir import RunDirectory, read_metrics
+from cluster.errors import ClusterError, ConfigError, RaysmithError, TrainingError
+from cluster.rundir import MetricsTail, RunDirectory
 from cluster.storage import read_json, write_json
 from jobs.config import JobConfig
 from jobs.context import Context
@@ -36,6 +36,8 @@ from trainers.loop import Job
 _POLL_S = 0.05
 _STOP_S = 120.0
 _ORIGIN = "origin.json"
+_WORST = 1e9
+"""What schedulers are told of a trial that failed."""
 
 
 class Given(NamedTuple):
@@ -57,6 +59,7 @@ class Running(NamedTuple):
     context: Context
     end: ExitStack
     """Ends the attempt."""
+    metrics: MetricsTail
 
 
 class TrialRun(tune.Trainable):
@@ -79,21 +82,23 @@ class TrialRun(tune.Trainable):
         self._origin: dict[str, Any] | None = None
 
     def step(self) -> dict[str, Any]:
-        """Train to the next measurement.
-
-        Raises:
-            RaysmithError: the training failed.
-        """
-        if self._running is None:
-            self._running = self._start()
-        else:
-            self._running.job.gate.allow(self._reported)  # type: ignore[union-attr]  # a trial's job has one
+        """Train to the next measurement; a trial that fails says so in its result, and this process lives on."""
         try:
+            if self._running is None:
+                self._running = self._start()
+            else:
+                self._running.job.gate.allow(self._reported)  # type: ignore[union-attr]  # a trial's job has one
             return self._to_the_next_measurement(self._running)
-        except Exception as error:
-            # Into the run's report, from which the sweep's table takes the reason.
-            self._running.end.__exit__(type(error), error, error.__traceback__)
-            raise
+        except RaysmithError as error:
+            running, self._running = self._running, None
+            costs = {"new_steps": 0, "new_tokens": 0, "new_seconds": 0.0}
+            if running is not None:
+                running.end.__exit__(type(error), error, error.__traceback__)  # into the run's report
+                costs = self._costs(running)
+            return {
+                **costs, "done": True, OVER: True, "run": self._config.name, "values": self._values,
+                "failed": str(error), STEP: self._reported, SCORE: _WORST,
+            }  # fmt: skip
 
     def _to_the_next_measurement(self, running: Running) -> dict[str, Any]:
         record = self._next_measurement(running)
@@ -101,7 +106,7 @@ class TrialRun(tune.Trainable):
         if done:
             self._finish(running)
         result = {
-            **self._costs(running.job),
+            **self._costs(running),
             "done": done,
             OVER: done,
             "run": self._config.name,
@@ -132,7 +137,7 @@ class TrialRun(tune.Trainable):
                 _place(Path(self._origin["folder"]), job)
             number = self._workers_for().start(job)
             end = undo.pop_all()
-        return Running(job, number, context, end)
+        return Running(job, number, context, end, MetricsTail(job.metrics_file))
 
     def _made_from(self, context: Context) -> tuple[Manifest, Manifest]:
         base, tokens = base_and_data(context)
@@ -166,7 +171,7 @@ class TrialRun(tune.Trainable):
         while True:
             # First this, then the metrics: what is there when it is done was all.
             over = self._is_over(running)
-            for record in self._records(running.job):
+            for record in self._records(running):
                 if record["step"] > self._reported and any(key.startswith("heldout_") for key in record):
                     return record
             if over:
@@ -182,8 +187,8 @@ class TrialRun(tune.Trainable):
             self._workers = None  # the next trial gets others
             raise
 
-    def _records(self, job: Job) -> list[dict[str, Any]]:
-        return [record for record in read_metrics(job.metrics_file) if record["training"] == job.name]
+    def _records(self, running: Running) -> list[dict[str, Any]]:
+        return [record for record in running.metrics.look() if record["training"] == running.job.name]
 
     def _objective_of(self, record: dict[str, Any]) -> float:
         metric = self._given.sweep.config.objective.metric
@@ -193,11 +198,13 @@ class TrialRun(tune.Trainable):
                 expected=", ".join(sorted(key for key in record if key.startswith("heldout_"))),
             )  # fmt: skip
         value = float(record[metric])
-        return value if math.isfinite(value) else math.inf
+        if not math.isfinite(value):
+            raise TrainingError("The objective is not a finite number.", field=metric, got=value)
+        return value
 
-    def _costs(self, job: Job) -> dict[str, float]:
+    def _costs(self, running: Running) -> dict[str, float]:
         """Steps, tokens and seconds since the last call."""
-        records = self._records(job)
+        records, job = self._records(running), running.job
         if self._counted < 0:  # steps of an earlier attempt were counted then
             first = [record["step"] for record in records if record["attempt"] == job.attempt]
             self._counted = min(first, default=0) - 1
@@ -215,7 +222,7 @@ class TrialRun(tune.Trainable):
             time.sleep(_POLL_S)
         with running.end:
             outcome = result_of_training(running.job)
-            records = self._records(running.job)
+            records = self._records(running)
             known = {key: value for key, value in outcome.items() if value is not None}
             running.context.report["stages"]["train"] = {
                 "reused": False, "seconds": round(sum(record["seconds"] for record in records), 2),

@@ -11,4 +11,4 @@ scheduler that moves weights between trials says `MOVES_WEIGHTS = True`.
 
 STEP, SCORE = "step", "score"
 OVER = "over"
-"""Whether the trial has come to its own end; Tune sets `done` for those that it stops, too."""
+"""Whether the trial has come to its own end; Tune says `done` of those that it stops, too."""
