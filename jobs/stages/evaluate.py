@@ -43,7 +43,8 @@ def compare_adapters(
 ) -> None:
     """Held-out losses of the adapter that was trained and of others of the same base, on one base model."""
     title("Adapters of this base")
-    adapters = {manifest.name: manifest for manifest in (own, *named_adapters(context.store, base, config.adapters))}
+    others = named_adapters(context.store, base, config.adapters)
+    adapters = {own.name: own, **dict(zip(config.adapters, others, strict=True))}
 
     def work() -> dict[str, Any]:
         folders = {name: context.files(manifest) for name, manifest in adapters.items()}

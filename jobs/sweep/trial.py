@@ -93,11 +93,12 @@ class TrialRun(tune.Trainable):
             running, self._running = self._running, None
             costs = {"new_steps": 0, "new_tokens": 0, "new_seconds": 0.0}
             if running is not None:
+                running.job.gate.stop("it has failed")  # type: ignore[union-attr]
                 running.end.__exit__(type(error), error, error.__traceback__)  # into the run's report
                 costs = self._costs(running)
             return {
-                **costs, "done": True, OVER: True, "run": self._config.name, "values": self._values,
-                "failed": str(error), STEP: self._reported, SCORE: _WORST,
+                **costs, "done": True, OVER: True, "values": self._values, "failed": str(error),
+                STEP: self._reported, SCORE: _WORST,
             }  # fmt: skip
 
     def _to_the_next_measurement(self, running: Running) -> dict[str, Any]:
@@ -109,7 +110,6 @@ class TrialRun(tune.Trainable):
             **self._costs(running),
             "done": done,
             OVER: done,
-            "run": self._config.name,
             "values": self._values,
         }
         if record is not None:
@@ -131,11 +131,14 @@ class TrialRun(tune.Trainable):
             context = Context(self._config, self._given.root, directory, attempt, capacity=self._given.capacity)
             context.report["sweep"] = {"name": self._given.sweep.config.name, "values": self._values}
             undo.enter_context(recorded(context))
+            self._release_other_workers()
             base, tokens = self._made_from(context)
             job = self._job(context, base, tokens)
             if self._origin is not None:
                 _place(Path(self._origin["folder"]), job)
-            number = self._workers_for().start(job)
+            if self._workers is None:
+                self._workers = Workers(self._config.cluster, self._given.folder / "workers" / _unique(self._number))
+            number = self._workers.start(job)
             end = undo.pop_all()
         return Running(job, number, context, end, MetricsTail(job.metrics_file))
 
@@ -155,16 +158,18 @@ class TrialRun(tune.Trainable):
         gate.allow(self._reported)
         return job._replace(output=output, gate=gate)
 
-    def _workers_for(self) -> Workers:
-        """Workers as this trial's `cluster` section wants them: the last trial's, if it wanted the same."""
-        wanted = self._config.cluster
+    def _release_other_workers(self) -> None:
+        """Let the last trial's workers go, unless this trial wants such workers and has its model and data already.
+
+        What prepares these needs the cores that idle workers would hold.
+        """
+        job, train = self._config, self._train
+        new_weights = job.model.scratch is not None or job.head != "causal_lm"
+        wanted = (job.cluster, job.model, job.data, job.tokenizer, train.dtype, train.seed if new_weights else None)
         if self._workers is not None and wanted != self._workers_of:
             self._workers.close(_STOP_S)
             self._workers = None
-        if self._workers is None:
-            folder = self._given.folder / "workers" / f"{self._number:03d}-{time.time_ns()}"
-            self._workers, self._workers_of = Workers(wanted, folder), wanted
-        return self._workers
+        self._workers_of = wanted
 
     def _next_measurement(self, running: Running) -> dict[str, Any] | None:
         """The next record with held-out figures; None when training has ended without one."""
@@ -283,7 +288,7 @@ class TrialRun(tune.Trainable):
         folder = Path(str(checkpoint))
         self._end("it goes on with other weights")
         # Tune removes its copy when it likes.
-        kept = self._given.folder / "moves" / f"{self._number:03d}-{time.time_ns()}"
+        kept = self._given.folder / "moves" / _unique(self._number)
         _copy(folder, kept)
         self._origin = {**read_json(kept / _ORIGIN), "folder": str(kept)}
         self._reported = self._origin["step"]
@@ -300,6 +305,10 @@ class TrialRun(tune.Trainable):
         self._end("the sweep has stopped it")
         if self._workers is not None:
             self._workers.close(_STOP_S)
+
+
+def _unique(number: int) -> str:
+    return f"{number:03d}-{time.time_ns()}"
 
 
 def _checkpoints(job: Job) -> Folder:
