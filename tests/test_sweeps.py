@@ -375,10 +375,14 @@ def test_a_method_of_trl_is_swept_too(
     assert "adapter_model.safetensors" in store.get("preferred-winner").files
 
 
-def test_an_unknown_metric_is_named(folder: Path, ray_cluster: Capacity, tmp_path: Path) -> None:
+def test_an_unknown_metric_is_named_and_paths_are_the_driver_s(
+    folder: Path, ray_cluster: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     sweep = sweep_of(
         folder, name="unmeasured", objective={"metric": "heldout_beauty"}, concurrency=1,
-        space={"train.learning_rate": {"grid": [1e-3]}}, set={"storage": {"root": str(tmp_path)}},
+        space={"train.learning_rate": {"grid": [1e-3]}},
+        set={"storage": {"root": str(tmp_path)}, "data": {"train": "train.jsonl", "heldout": "heldout.jsonl"}},
     )  # fmt: skip
     with pytest.raises(Exception, match="No trial came to a measurement") as caught:
         searched(sweep, tmp_path, ray_cluster)

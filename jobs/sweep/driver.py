@@ -192,7 +192,7 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
     # A trial's own process needs next to nothing, its workers ask Ray for what they take. A share of the head is what
     # limits how many run (a tenth is Ray Train's); Tune's own limit would count trials that PBT has paused.
     share = tune.PlacementGroupFactory([{"node:__internal_head__": math.floor(9e3 / parallel) / 1e4}])
-    given = Given(sweep, context.root, context.run.path, context.capacity)
+    given = Given(sweep, context.root, context.run.path, context.capacity, Path.cwd())
     with Live(sweep, record) as live:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(TrialRun, given=given), share),

@@ -7,6 +7,7 @@ keeps from one trial to the next (`trainers.launch.Workers`).
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from contextlib import ExitStack
@@ -48,6 +49,8 @@ class Given(NamedTuple):
     folder: Path
     """The sweep's own, in which the workers' series lie."""
     capacity: Capacity
+    working_directory: Path
+    """The driver's, which relative paths of the job are meant from."""
 
 
 class Running(NamedTuple):
@@ -125,6 +128,7 @@ class TrialRun(tune.Trainable):
         return self._config.train
 
     def _start(self) -> Running:
+        os.chdir(self._given.working_directory)  # Tune gives each trial another one
         directory, end = RunDirectory(self._given.root, self._config.name), ExitStack()
         with ExitStack() as undo:
             attempt = undo.enter_context(directory.attempt(self._config.resolved()))
