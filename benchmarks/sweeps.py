@@ -5,7 +5,7 @@
     sweep           6 trials, one at a time, by `raysmith sweep`; model and data are there
     hand            the same 6 trainings in one process, one after another
 
-A random Llama of a million parameters is trained on the bytes of the legal summaries, so that a trial takes seconds.
+A random Llama of 0.1 million parameters is trained on the bytes of the legal summaries, so that a trial takes seconds.
 
     python benchmarks/sweeps.py asha
     python benchmarks/sweeps.py overhead --repeats 3
@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 from measure import REPOSITORY, finish, machine, side
 
-STEPS, EVERY = 96, 8
+STEPS, EVERY = 72, 6
 SPACE = {
     "train.learning_rate": {"grid": [3e-4, 1e-3, 3e-3, 1e-2]},
     "train.schedule": {"grid": ["constant", "linear", "cosine", "wsd"]},
@@ -40,7 +40,7 @@ def base_model() -> Path:
     folder = Path(tempfile.gettempdir()) / "raysmith-benchmark-small"
     if (folder / "done").exists():
         return folder
-    make_model(folder, hidden=128, layers=4, vocabulary=512)
+    make_model(folder, hidden=64, layers=2, vocabulary=512)
     template = (
         "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<e>{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -58,9 +58,9 @@ def job(steps: int, **train: Any) -> dict[str, Any]:
         "data": {"train": str(data / "train.jsonl"), "heldout": str(data / "heldout.jsonl"), "max_length": 2048,
                  "name": "benchmark-data"},
         "train": {
-            "steps": steps, "batch": {"sequences": 4, "micro": 4}, "learning_rate": 1e-3, "schedule": "constant",
+            "steps": steps, "batch": {"sequences": 2, "micro": 2}, "learning_rate": 1e-3, "schedule": "constant",
             "dtype": "float32", "warmup_steps": 8, "trackers": [],
-            "evaluation": {"every_steps": EVERY, "sequences": 16, "batch": 4, "publish": "best"},
+            "evaluation": {"every_steps": EVERY, "sequences": 8, "batch": 4, "publish": "best"},
             "checkpoint": {"every_steps": steps}, **train,
         },
     }  # fmt: skip
