@@ -1,6 +1,6 @@
 """Sweeps: what ASHA saves against the full grid, and what a sweep costs beside the training.
 
-    grid            16 trials (4 learning rates × 4 schedules), each to its end
+    grid            16 trials (8 learning rates × 2 bounds of the gradient), each to its end
     asha            the same trials in the same order, the worse ones stopped
     sweep           6 trials, one at a time, by `raysmith sweep`; model and data are there
     hand            the same 6 trainings in one process, one after another
@@ -28,8 +28,8 @@ from measure import REPOSITORY, finish, machine, side
 
 STEPS, EVERY = 72, 6
 SPACE = {
-    "train.learning_rate": {"grid": [3e-4, 1e-3, 3e-3, 1e-2]},
-    "train.schedule": {"grid": ["constant", "linear", "cosine", "wsd"]},
+    "train.learning_rate": {"grid": [3e-4, 6e-4, 1e-3, 2e-3, 3e-3, 6e-3, 1e-2, 2e-2]},
+    "train.clip": {"grid": [0.3, 1.0]},
 }
 
 
@@ -89,7 +89,7 @@ def searched(sweep: dict[str, Any], steps: int) -> tuple[Any, float, float]:
     directory = RunDirectory(root, f"{sweep['name']}-{time.time_ns()}"[:40])
     loaded = loaded._replace(config=loaded.config.model_copy(update={"name": directory.path.name}))
     record = driver.open_record(loaded, directory.path / "sweep.json")
-    trial = loaded.trial(0, {})
+    trial = loaded.sample
     with directory.attempt({}) as attempt, connected(trial.cluster) as capacity:
         context = Context(trial, root, directory, attempt, capacity=capacity)
         base_and_data(context)  # model and data are made before the clock starts
@@ -100,7 +100,7 @@ def searched(sweep: dict[str, Any], steps: int) -> tuple[Any, float, float]:
 
 
 def halving(kind: str) -> dict[str, Any]:
-    scheduler = {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": EVERY, "reduction": 3}
+    scheduler = {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": 2 * EVERY, "reduction": 3}
     record, seconds, _ = searched(
         {"name": f"bench-{kind}", "space": SPACE, "search": "grid", "scheduler": scheduler}, STEPS
     )

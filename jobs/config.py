@@ -78,6 +78,7 @@ class JobConfig(Config):
                 )  # fmt: skip
         _require_new_model_whole(self)
         _require_fitting_data(self)
+        _require_adapter_to_compare(self)
         _require_fitting_head(self)
         _require_enough_sequences(self)
         _require_room_for_text(self)
@@ -113,6 +114,14 @@ def _require_new_model_whole(job: JobConfig) -> None:
         raise ConfigValueError(
             "A new model and its tokenizer are made from raw text.", got=f"data.kind: {job.data.kind}",
             expected="data.kind: text", fix="train a model on text first; a second job tunes it, by model.artifact",
+        )  # fmt: skip
+
+
+def _require_adapter_to_compare(job: JobConfig) -> None:
+    if job.evaluate is not None and job.evaluate.adapters and (job.train is None or job.train.adapter is None):
+        raise ConfigValueError(
+            "`evaluate.adapters` are measured beside one that is trained.", got="no train.adapter",
+            expected="train.adapter, or no evaluate.adapters",
         )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def run_stages(context: Context) -> tuple[Manifest, Manifest | None]:
     base, data = base_and_data(context)
     if job.train is None or data is None:
         return base, data
+    if job.evaluate is not None:
+        evaluate.named_adapters(context.store, base, job.evaluate.adapters)  # a wrong name is told before training
     objective = job.train.objective
     measured = job.evaluate if not job.trains_itself else None
     if measured is not None:

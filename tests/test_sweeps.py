@@ -115,7 +115,7 @@ def test_a_wrong_sweep_is_refused_before_any_trial(
 def test_more_trials_than_there_is_room_for_are_refused(folder: Path) -> None:
     capacity = Capacity(cpus=4, gpus=0, memory_bytes=0, largest_node_cpus=4)
     sweep = sweep_of(folder, set={"cluster": {"workers": 2}})
-    cluster = sweep.trial(0, {}).cluster
+    cluster = sweep.sample.cluster
     assert driver.slots(sweep, cluster, capacity) == 2
     greedy = sweep._replace(config=sweep.config.model_copy(update={"concurrency": 3}))
     with pytest.raises(ResourceError, match="so many trials at a time"):
@@ -253,8 +253,9 @@ def searched(sweep: Sweep, root: Path, capacity: Capacity) -> tuple[SweepRecord,
     """A sweep on the cluster that is up already."""
     directory = RunDirectory(root, sweep.config.name)
     record = driver.open_record(sweep, directory.path / "sweep.json")
+    record.load()
     with directory.attempt({}) as attempt:
-        context = Context(sweep.trial(0, {}), root, directory, attempt, capacity=capacity)
+        context = Context(sweep.sample, root, directory, attempt, capacity=capacity)
         driver.search(sweep, record, context)
     return record, context.store
 
@@ -277,11 +278,11 @@ def test_asha_stops_the_worse_and_a_failure_ends_one_trial_alone(halved: Any) ->
     assert [one.status for one in record.trials] == ["finished", "failed", "stopped", "stopped"]
     assert "Training diverged" in record.trials[1].reason
     assert "at step 2" in record.trials[2].reason
-    assert [one.steps for one in record.trials] == [8, 0, 2, 2]  # no step beyond the rung
+    assert [one.steps for one in record.trials] == [8, 1, 2, 2]  # no step beyond the rung
     assert [step for step, _ in record.trials[0].curve] == [2, 4, 6, 8]
     assert [len(read_metrics(root / "runs" / one.run / "metrics.jsonl")) for one in record.trials] == [8, 1, 2, 2]
     assert record.tokens == sum(
-        line["tokens"] for one in record.trials if one.number != 1
+        line["tokens"] for one in record.trials
         for line in read_metrics(root / "runs" / one.run / "metrics.jsonl")
     )  # fmt: skip
     stopped = read_json(root / "runs" / "halved-002" / "report.json")
@@ -300,7 +301,9 @@ def test_the_winner_is_an_artifact_with_the_sweep_in_its_lineage(halved: Any) ->
     history = read_json(store.files(store.get(winner.parents["sweep"])) / "sweep.json")
     assert [one["status"] for one in history["trials"]] == [one.status for one in record.trials]
     assert "adapter_model.safetensors" in winner.files
-    assert not list(root.glob("runs/halved-*/train/*/checkpoints")), "what is published needs no checkpoints"
+    [kept] = root.glob("runs/halved-*/train/*/checkpoints")
+    assert kept.parents[2].name == "halved-000", "only the winner keeps its checkpoints"
+    assert not [name for name in ("tune", "workers", "moves") if (root / "runs" / "halved" / name).exists()]
 
 
 def test_a_run_with_the_winner_s_values_takes_its_weights(halved: Any, folder: Path, ray_cluster: Capacity) -> None:
@@ -327,7 +330,10 @@ def test_pbt_moves_weights_and_the_hashes_say_so(folder: Path, ray_cluster: Capa
     sweep = sweep_of(
         folder, name="moving", space={"train.learning_rate": {"loguniform": [1e-5, 3e-2]}}, search="random", seed=3,
         scheduler={"kind": "pbt", "every_steps": 4, "quantile": 0.5}, budget={"trials": 2}, concurrency=1,
-        keep_checkpoints=True, set={"train": {"checkpoint": {"keep": 9}}, "storage": {"root": str(tmp_path)}},
+        keep_checkpoints=True,
+        set={
+            "train": {"checkpoint": {"keep": 9}, "evaluation": {"publish": "last"}}, "storage": {"root": str(tmp_path)},
+        },
     )  # fmt: skip
     record, store = searched(sweep, tmp_path, ray_cluster)
     moved = [one for one in record.trials if one.moves]
@@ -375,6 +381,30 @@ def test_a_method_of_trl_is_swept_too(
     assert "adapter_model.safetensors" in store.get("preferred-winner").files
 
 
+def test_a_spent_budget_ends_the_trials_and_a_higher_one_goes_on_with_them(
+    folder: Path, ray_cluster: Capacity, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {
+        "name": "spent", "space": {"train.learning_rate": {"grid": [3e-3, 1e-5]}}, "concurrency": 1,
+        "set": {"storage": {"root": str(tmp_path)}},
+    }  # fmt: skip
+    record, store = searched(sweep_of(folder, **settings, budget={"tokens": 1}), tmp_path, ray_cluster)
+    assert record.trials[0].status == "waiting"
+    assert "the budget is spent" in (record.trials[0].reason or "")
+    done = record.trials[0].curve
+    assert [step for step, _ in done] == [2]
+    first = store.get("spent-winner")
+    assert first.metrics["step"] == 2
+    record, store = searched(sweep_of(folder, **settings), tmp_path, ray_cluster)
+    assert [one.status for one in record.trials] == ["finished", "finished"]
+    assert record.trials[0].curve[:1] == done
+    assert [one.steps for one in record.trials] == [8, 8], "no step was trained twice"
+    assert store.get("spent-winner").metrics["step"] == 8
+    again, store = searched(sweep_of(folder, **settings), tmp_path, ray_cluster)
+    assert again.winner == record.winner
+    assert store.get("spent-winner").id == record.winner["artifact"]
+
+
 def test_an_unknown_metric_is_named_and_paths_are_the_driver_s(
     folder: Path, ray_cluster: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,7 +412,10 @@ def test_an_unknown_metric_is_named_and_paths_are_the_driver_s(
     sweep = sweep_of(
         folder, name="unmeasured", objective={"metric": "heldout_beauty"}, concurrency=1,
         space={"train.learning_rate": {"grid": [1e-3]}},
-        set={"storage": {"root": str(tmp_path)}, "data": {"train": "train.jsonl", "heldout": "heldout.jsonl"}},
+        set={
+            "storage": {"root": str(tmp_path)}, "data": {"train": "train.jsonl", "heldout": "heldout.jsonl"},
+            "train": {"evaluation": {"publish": "last"}},
+        },
     )  # fmt: skip
     with pytest.raises(Exception, match="No trial came to a measurement") as caught:
         searched(sweep, tmp_path, ray_cluster)
@@ -391,7 +424,7 @@ def test_an_unknown_metric_is_named_and_paths_are_the_driver_s(
 
 
 def test_a_killed_sweep_is_resumed(folder: Path, tmp_path: Path) -> None:
-    longer = {"steps": 300, "evaluation": {"every_steps": 25}, "checkpoint": {"every_steps": 25}}
+    longer = {"steps": 150, "evaluation": {"every_steps": 25}, "checkpoint": {"every_steps": 25}}
     sweep = sweep_of(folder, name="killed", concurrency=1, set={"train": longer}, budget={"trials": 3})
     command = [sys.executable, "-m", "jobs", "sweep", str(folder / "killed.yaml")]
     environment = {**os.environ, "RAYSMITH_STORAGE": str(tmp_path), "PYTHONPATH": str(Path(driver.__file__).parents[2])}
@@ -421,9 +454,9 @@ def test_a_killed_sweep_is_resumed(folder: Path, tmp_path: Path) -> None:
     assert record.trials[0].curve == first.curve
     assert record.trials[0].steps == first.steps, "a finished trial is not trained again"
     assert record.trials[1].curve[: len(second.curve)] == second.curve
-    assert [step for step, _ in record.trials[1].curve] == list(range(25, 301, 25))
+    assert [step for step, _ in record.trials[1].curve] == list(range(25, 151, 25))
     lines = read_metrics(tmp_path / "runs" / "killed-001" / "metrics.jsonl")
-    assert [line["step"] for line in lines] == list(range(1, 301))
+    assert [line["step"] for line in lines] == list(range(1, 151))
     assert len({line["attempt"] for line in lines}) == 2, "it went on from a checkpoint"
     assert (tmp_path / "runs" / "killed" / "report.html").is_file()
     other = subprocess.run(

@@ -56,6 +56,10 @@ def result_of_training(job: Job) -> dict[str, Any]:
     return {"memory": read_memory(job.folder, outcome["workers"]), **outcome}
 
 
+_MAX_RESTARTS = 50
+"""Of workers that train a series, in all; a single job has its own bound."""
+
+
 class Workers:
     """Workers that train one job after another (`trainers.worker.Series`); they start with the first and stay.
 
@@ -97,7 +101,7 @@ class Workers:
 
     def _run(self) -> None:
         try:
-            _fit(series_worker, {"folder": self._series.folder}, self._cluster, self._folder, max_failures=-1)
+            _fit(series_worker, {"folder": self._series.folder}, self._cluster, self._folder, _MAX_RESTARTS)
         except BaseException as error:  # the caller's thread learns of it, whatever it is
             self._error = error
 

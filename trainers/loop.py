@@ -127,6 +127,8 @@ class _Training:
         marker = restore(self.engine, folder, events.write)
         self.first = marker.step if marker else 0
         self.state = _State(**marker.progress) if marker else _State()
+        if job.gate is not None:
+            self.state.stopped = None  # the sweep that stopped it goes on
         evaluation = job.config.evaluation
         self.keep_best = job.config.checkpoint.keep_best or bool(evaluation and evaluation.publish == "best")
         self.saver: Saver = Saver(
@@ -137,23 +139,31 @@ class _Training:
 
     def run(self) -> None:
         """All steps, and the record of how it ended."""
-        from trainers.data.feed import Feed
         from trainers.metrics import StepLog
         from trainers.outcome import write_memory, write_outcome
 
-        config, log = self.config, None
+        log = None
         if self.rank == 0:
             log = StepLog(self.job, self.first, self.engine.device, self.built.dtype)
+        try:
+            self._all_steps(log)
+        finally:
+            if log is not None:
+                log.close()
+        self.saver.require_saved()
+        write_memory(self.job, self.rank, self.built.bytes_before)
+        if self.rank == 0:
+            write_outcome(self.job, self.workers, self.state.best, self.state.stopped, self.built.parameters)
+
+    def _all_steps(self, log: StepLog | None) -> None:
+        from trainers.data.feed import Feed
+
+        config = self.config
         with Feed(config, self.data, self.built.objective, self.rank, self.workers, self.first) as feed:
             for step in range(self.first, config.steps):
                 if self.state.stopped:
                     break
                 self._step(step, feed.next(), log)
-        self.saver.require_saved()
-        write_memory(self.job, self.rank, self.built.bytes_before)
-        if log is not None:
-            write_outcome(self.job, self.workers, self.state.best, self.state.stopped, self.built.parameters)
-            log.close()
 
     def _step(self, step: int, data: StepData, log: StepLog | None) -> None:
         began = time.perf_counter() - data.waited_s

@@ -68,12 +68,14 @@ def train(job: Job, rank: int, workers: int) -> None:
         trainer = build(job, checkpoints.folder, workers, resumed=first > 0)
         callback = HostCallback(job, trainer, rank, first, checkpoints)
         trainer.add_callback(callback)
-        trainer.train(resume_from_checkpoint=str(checkpoints.path(first)) if first else None)
-        after = trainer.evaluate()
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoints.path(first)) if first else None)
+            after = trainer.evaluate()
+        finally:
+            callback.close()
     _write_result(trainer, job, rank)
     write_memory(job, rank, bytes_before)
     if rank == 0:
-        callback.close()
         write_json(job.metrics_file.with_name(_HELDOUT_FILE), callback.heldout(after))
         write_outcome(job, workers, callback.best, callback.stopped, count_parameters(trainer.model))
     dist.barrier()

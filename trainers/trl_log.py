@@ -105,9 +105,14 @@ class HostCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         """Stop the clock; the result is saved after the last step, so that step needs no checkpoint."""
-        tokens = torch.tensor(self._trainer.tokens, device=self._trainer.args.device)
-        dist.all_reduce(tokens)
-        self._seconds, self._tokens = time.perf_counter() - self._began, int(tokens)
+        gate = self._job.gate
+        told = gate.told_to_stop() if gate is not None and self._rank == 0 else None
+        sums = torch.tensor([self._trainer.tokens, int(told is not None)], device=self._trainer.args.device)
+        dist.all_reduce(sums)
+        self._seconds, self._tokens = time.perf_counter() - self._began, int(sums[0])
+        if int(sums[1]):
+            self.stopped = told or "told to stop; worker 0 knows why"
+            control.should_training_stop = True
         if state.global_step >= self._job.config.steps:
             control.should_save = False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +61,13 @@ def series_worker(arguments: dict[str, Any]) -> None:
         dist.barrier()
         # A divergence is seen by all workers at once. Another error of ours ends them, since the others may wait for
         # this one; those that come after them see that the job failed.
-        with suppress(TrainingError):
+        try:
             train(job, rank, context.get_world_size())
+        except TrainingError:
+            pass
+        except Exception as error:
+            series.note_death(number, f"{type(error).__name__}: {error}")
+            raise
         dist.barrier()
         if rank == 0:
             series.mark_done(number)
@@ -116,6 +120,14 @@ class Series:
                 return None
             time.sleep(_POLL_S)
 
+    def note_death(self, number: int, cause: str) -> None:
+        """Keep what ended a worker; a killed one says nothing."""
+        write_json(self._file(number, "death"), cause)
+
+    def _last_death(self, number: int) -> str:
+        cause = read_json(self._file(number, "death"))
+        return "" if cause is None else f"; last: {cause.strip().splitlines()[0]}"
+
     def count_start(self, number: int, job: Job) -> None:
         """Note that workers begin with a job; one whose workers died too often fails."""
         starts = (read_json(self._file(number, "starts")) or 0) + 1
@@ -123,7 +135,8 @@ class Series:
         if starts > job.config.checkpoint.max_failures + 1:
             error = ClusterError(
                 "The training's workers died again and again.", field="train.checkpoint.max_failures",
-                got=f"{starts - 1} times", fix="usually too little memory: see `raysmith plan` and the workers' logs",
+                got=f"{starts - 1} times{self._last_death(number)}",
+                fix="usually too little memory: see `raysmith plan` and the workers' logs",
             )  # fmt: skip
             write_failure(job.folder, job.attempt, error)
 

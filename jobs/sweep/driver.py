@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shutil
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity, require_fits
 from cluster.errors import ClusterError, ConfigError, ResourceError
 from cluster.rundir import RunDirectory
-from cluster.storage import require_free_space
+from cluster.storage import read_json, require_free_space
 from jobs.config import SWEEP_RECORD, JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
@@ -23,10 +23,11 @@ from jobs.plan import checkpoint_bytes, make_plan, require_room
 from jobs.plan import show_plan as show_job_plan
 from jobs.run import base_and_data
 from jobs.summary import recorded
-from jobs.sweep.record import SweepRecord
+from jobs.sweep.config import BudgetConfig
+from jobs.sweep.record import SweepRecord, spent
 from jobs.sweep.space import Sweep, grid_size
 from jobs.sweep.table import Live, describe
-from jobs.sweep.winner import finish
+from jobs.sweep.winner import finish, publishable
 from jobs.words import duration
 
 _TUNE = {
@@ -51,7 +52,7 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
     Raises:
         RaysmithError: the sweep cannot run; a trial that fails does not end it.
     """
-    job = sweep.trial(0, {})
+    job = sweep.sample
     _require_room(sweep, job)
     root = job.storage.path()
     directory = RunDirectory(root, sweep.config.name)
@@ -99,13 +100,14 @@ def _require_room(sweep: Sweep, job: JobConfig) -> None:
     require_room(job, plan, slots(sweep, job.cluster, embedded_capacity(job.cluster)) if local else 1)
     trials = sweep.config.budget.trials or grid_size(sweep.config.space) or 1
     if job.train is not None:
-        checkpoints = (trials - 1) * checkpoint_bytes(job.train, plan.shape)
+        copies = 2 if getattr(sweep.scheduler, "MOVES_WEIGHTS", False) else 1  # Tune holds some that may be moved
+        checkpoints = (copies * trials - 1) * checkpoint_bytes(job.train, plan.shape)
         require_free_space(job.storage.location(), plan.disk_bytes + checkpoints, f"for {trials} trials")
 
 
 def open_record(sweep: Sweep, path: Path) -> SweepRecord:
     """The record of a sweep, empty yet."""
-    train = sweep.trial(0, {}).train
+    train = sweep.sample.train
     best = bool(train and train.evaluation and train.evaluation.publish == "best")
     return SweepRecord(path, identity(sweep), sweep.config.objective, best_counts=best)
 
@@ -147,8 +149,12 @@ def _require_intent(sweep: Sweep, path: Path, record: SweepRecord, *, resume: bo
 
 
 def _forget(root: Path, folder: Path, name: str) -> None:
-    for path in [*(root / "runs").glob(f"{name}-[0-9][0-9][0-9]*"), folder / "workers", folder / "moves"]:
-        shutil.rmtree(path, ignore_errors=True)
+    recorded_runs = [one.get("run", "") for one in (read_json(folder / SWEEP_RECORD) or {}).get("trials", [])]
+    for run in recorded_runs:
+        if re.fullmatch(rf"{re.escape(name)}-\d{{3,}}", run):
+            shutil.rmtree(root / "runs" / run, ignore_errors=True)
+    for part in _WHILE_IT_RUNS:
+        shutil.rmtree(folder / part, ignore_errors=True)
     (folder / SWEEP_RECORD).unlink(missing_ok=True)
 
 
@@ -182,8 +188,7 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
         raise ConfigError("A sweep needs a job that trains.", field="job")
     parallel = slots(sweep, context.job.cluster, context.capacity)
     fact("at a time", f"{parallel} trials")
-    owner = import_module(f"jobs.sweep.schedulers.{config.scheduler.kind}")
-    scheduler = owner.build(config.scheduler, config, train.steps)
+    scheduler = sweep.scheduler.build(config.scheduler, config, train.steps)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told in the table
     numbers: dict[str, int] = {}
     proposals = Proposals(sweep, record, scheduler, numbers)
@@ -202,12 +207,13 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
             ),
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(context.run.path), verbose=0, stop=Spent(config.budget, record),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=3),
                 callbacks=[Follow(record, numbers, live.show)],
             ),
         )  # fmt: skip
         tuner.fit()
-    if not record.ranked():
+    _mark_cut_off(config.budget, record)
+    if not publishable(sweep, record):
         reasons = {one.reason for one in record.trials if one.reason}
         raise ClusterError(
             "No trial came to a measurement.", field=config.name, got="; ".join(sorted(reasons)) or "no trial was run",
@@ -216,9 +222,17 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
     fact("time", duration(record.seconds))
 
 
+def _mark_cut_off(budget: BudgetConfig, record: SweepRecord) -> None:
+    """Tune tells nobody of trials that it ends with the budget; with a higher one they go on."""
+    reason = spent(budget, record)
+    for trial in record.trials:
+        if trial.status == "running":
+            record.update(trial.number, status="waiting", reason=f"the budget is spent: {reason}" if reason else None)
+
+
 def show_plan(sweep: Sweep) -> None:
     """Print what a sweep would do, without allocating anything."""
-    job = sweep.trial(0, {})
+    job = sweep.sample
     title(f"Plan of {sweep.config.name}: {describe(sweep)}")
     for name, dimension in sweep.config.space.items():
         fact(name, ", ".join(f"{kind} {value}" for kind, value in dimension.model_dump(exclude_none=True).items()))

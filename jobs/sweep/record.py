@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cluster.config import Config, digest
 from cluster.storage import read_json, write_json
-from jobs.sweep.config import ObjectiveConfig
+from jobs.sweep.config import BudgetConfig, ObjectiveConfig
 from jobs.sweep.searchers import Tried
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
@@ -146,3 +146,12 @@ class SweepRecord:
             )
             for one in self.trials
         ]
+
+
+def spent(budget: BudgetConfig, record: SweepRecord) -> str | None:
+    """Which part of the budget is spent, in words."""
+    if budget.tokens is not None and record.tokens >= budget.tokens:
+        return f"{record.tokens:,} of {budget.tokens:,} tokens"
+    if budget.minutes is not None and record.seconds >= 60 * budget.minutes:
+        return f"{record.seconds / 60:.1f} of {budget.minutes:g} minutes"
+    return None

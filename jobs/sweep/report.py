@@ -44,7 +44,7 @@ def write_report(sweep: Sweep, record: SweepRecord, folder: Path) -> None:
 
 def grid_steps(sweep: Sweep) -> int | None:
     """Steps that the full grid would have trained; None if the space is no grid."""
-    size, train = grid_size(sweep.config.space), sweep.trial(0, {}).train
+    size, train = grid_size(sweep.config.space), sweep.sample.train
     return None if size is None or train is None else size * train.steps
 
 

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from jobs.sweep.config import BudgetConfig
-from jobs.sweep.record import Move, SweepRecord, Trial
+from jobs.sweep.record import Move, SweepRecord, Trial, spent
 from jobs.sweep.schedulers import OVER, SCORE, STEP
 from jobs.sweep.space import Sweep
 
@@ -23,9 +23,12 @@ class Proposals(Searcher):
         super().__init__(metric=SCORE, mode="min")
         self._sweep, self._record, self._scheduler, self._numbers = sweep, record, scheduler, numbers
         self._cut_off = [one.number for one in record.trials if one.status == "waiting"]
-        for one in record.trials:
-            if one.status in ("finished", "stopped"):
-                self._replay(f"{one.run}-before", one)
+        owner = sweep.scheduler
+        if not getattr(owner, "MOVES_WEIGHTS", False):
+            for one in record.trials:
+                if one.status in ("finished", "stopped"):
+                    self._replay(f"{one.run}-before", one)
+        self._replays_resumed = getattr(owner, "KNOWS_TRIALS_BY_ID", False)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """The next trial, or that there is none."""
@@ -40,7 +43,8 @@ class Proposals(Searcher):
         if not self._cut_off:
             return None
         trial = self._record.trials[self._cut_off.pop(0)]
-        self._replay(trial_id, trial)
+        if self._replays_resumed:
+            self._replay(trial_id, trial)
         return trial
 
     def _new(self) -> Trial | None:
@@ -58,14 +62,12 @@ class Proposals(Searcher):
 
     def _replay(self, trial_id: str, trial: Trial) -> None:
         """Tell a new scheduler what an earlier attempt's was told: Tune does not keep a scheduler's memory."""
-        if getattr(import_module(f"jobs.sweep.schedulers.{self._sweep.config.scheduler.kind}"), "MOVES_WEIGHTS", False):
-            return
-        before = SimpleNamespace(trial_id=trial_id, config={"point": trial.point})
+        before = _Replayed(trial_id, {"point": trial.point})
         nobody = SimpleNamespace(get_live_trials=list, get_trials=list)
-        self._scheduler.on_trial_add(nobody, _Hashable(before))
+        self._scheduler.on_trial_add(nobody, before)
         for step, value in trial.curve:
             result = {STEP: step, SCORE: self._sweep.config.objective.sign * value}
-            self._scheduler.on_trial_result(nobody, _Hashable(before), result)
+            self._scheduler.on_trial_result(nobody, before, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: what a trial came to is in the record."""
@@ -77,17 +79,11 @@ class Proposals(Searcher):
         """Nothing: see `save`."""
 
 
-class _Hashable:
-    """A stand-in for Tune's trial: equal to others of the same id."""
+class _Replayed:
+    """Stands for one of Tune's trials that an earlier attempt ran."""
 
-    def __init__(self, trial: SimpleNamespace) -> None:
-        self.trial_id, self.config = trial.trial_id, trial.config
-
-    def __hash__(self) -> int:
-        return hash(self.trial_id)
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self.trial_id == getattr(other, "trial_id", None))
+    def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
+        self.trial_id, self.config = trial_id, config
 
 
 class Follow(tune.Callback):
@@ -154,12 +150,3 @@ class Spent(Stopper):
     def stop_all(self) -> bool:
         """Whether tokens or time are spent."""
         return spent(self._budget, self._record) is not None
-
-
-def spent(budget: BudgetConfig, record: SweepRecord) -> str | None:
-    """Which part of the budget is spent, in words."""
-    if budget.tokens is not None and record.tokens >= budget.tokens:
-        return f"{record.tokens:,} of {budget.tokens:,} tokens"
-    if budget.minutes is not None and record.seconds >= 60 * budget.minutes:
-        return f"{record.seconds / 60:.1f} of {budget.minutes:g} minutes"
-    return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from cluster.config_file import Loaded, apply_values, load_config, read_tree, validate
@@ -40,20 +42,25 @@ class Sweep(NamedTuple):
         Raises:
             ConfigError: a key is unknown or a value not valid, naming the place in the sweep's file.
         """
-        name = {"name": f"{self.config.name}-{number:03d}"}
-        keys = dict.fromkeys(values, f"space of {self.config.name}")
-        tree = apply_values(self.job, values, next(iter(keys.values()), ""))
-        return validate(JobConfig, apply_values(tree, {**_LEFT_OUT, **name}, self.config.name))
+        tree = apply_values(self.job, values, f"space of {self.config.name}")
+        own = {**_LEFT_OUT, "name": f"{self.config.name}-{number:03d}"}
+        return _saved_where_measured(validate(JobConfig, apply_values(tree, own, self.config.name)))
+
+    @property
+    def sample(self) -> JobConfig:
+        """A job of the space, for what all trials have in common."""
+        return self.trial(0, self.values(next(_edges(self.config.space))))
+
+    @property
+    def scheduler(self) -> ModuleType:
+        """The file of `scheduler`."""
+        return import_module(f"jobs.sweep.schedulers.{self.config.scheduler.kind}")
 
 
-def _with_checkpoint_at_measurements(job: JobConfig) -> JobConfig:
-    """Weights are moved where they are measured, and through the nodes' shared storage."""
-    if job.train is None or job.train.evaluation is None or job.trains_itself or job.train.checkpoint.folder:
-        raise ConfigError(
-            "Moving weights between trials needs our own checkpoints in the run directories.", field="scheduler",
-            got="an objective with its own training loop, or train.checkpoint.folder", expected="neither",
-            fix="another scheduler, such as asha",
-        )  # fmt: skip
+def _saved_where_measured(job: JobConfig) -> JobConfig:
+    """What is scored must be what is saved, moved and published."""
+    if job.train is None or job.train.evaluation is None or job.trains_itself:
+        return job
     checkpoint = job.train.checkpoint.model_copy(update={"every_steps": job.train.evaluation.every_steps})
     return job.model_copy(update={"train": job.train.model_copy(update={"checkpoint": checkpoint})})
 
@@ -69,7 +76,7 @@ def load_sweep(path: Path, overrides: list[str]) -> Sweep:
     job = apply_values(read_tree(path.resolve().parent / config.job), config.set, "`set` of the sweep")
     sweep = Sweep(config, job)
     for point in _edges(config.space):
-        _require_comparable(config, sweep.trial(0, sweep.values(point)))
+        _require_comparable(sweep, sweep.trial(0, sweep.values(point)))
     return sweep
 
 
@@ -87,15 +94,35 @@ def _as_kind(dimension: Dimension, value: Any) -> Any:
     return int(value) if dimension.is_whole else value
 
 
-def _require_comparable(config: SweepConfig, job: JobConfig) -> None:
+def _require_comparable(sweep: Sweep, job: JobConfig) -> None:
+    config = sweep.config
     if job.train is None or job.data is None:
         raise ConfigError(
             "A sweep needs a job that trains.", field="job", got=str(config.job), expected="data and train"
         )
-    if job.train.evaluation is None:
+    evaluation = job.train.evaluation
+    if evaluation is None:
         raise ConfigError(
             "A sweep compares held-out measurements, and the job makes none.", field="job", got="no train.evaluation",
             expected="train.evaluation: {every_steps: …}", fix="set it in the job or in `set`",
+        )  # fmt: skip
+    if job.train.checkpoint.folder is not None:
+        raise ConfigError(
+            "The trials' checkpoints lie in their run directories.", field="train.checkpoint.folder",
+            got=job.train.checkpoint.folder, expected="null", fix="set: {train: {checkpoint: {folder: null}}}",
+        )  # fmt: skip
+    moves = getattr(sweep.scheduler, "MOVES_WEIGHTS", False)
+    if moves and job.trains_itself:
+        raise ConfigError(
+            "Weights are moved as our own checkpoints.", field="scheduler", got=job.train.objective.kind,
+            expected="an objective without a training loop of its own", fix="another scheduler, such as asha",
+        )  # fmt: skip
+    if evaluation.publish == "best" and (moves or config.objective.metric != "heldout_loss"):
+        why = "a trial's best may have been replaced" if moves else "it keeps those of the lowest heldout_loss"
+        raise ConfigError(
+            f"`publish: best` would publish other weights than are scored: {why}.", field="train.evaluation.publish",
+            got=f"best, with {config.scheduler.kind} and {config.objective.metric}", expected="last",
+            fix="set: {train: {evaluation: {publish: last}}}",
         )  # fmt: skip
     if job.train.adapter is not None and job.train.adapter.lora.escalates:
         raise ConfigError(

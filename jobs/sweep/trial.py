@@ -35,7 +35,9 @@ from trainers.launch import Workers, result_of_training
 from trainers.loop import Job
 
 _POLL_S = 0.05
-_STOP_S = 120.0
+_STOP_S = 1800.0
+"""A trial is told to stop at each step, and one of a large model may take minutes."""
+_END_S = 120.0
 _ORIGIN = "origin.json"
 _WORST = 1e9
 """What schedulers are told of a trial that failed."""
@@ -81,6 +83,7 @@ class TrialRun(tune.Trainable):
         self._config: JobConfig = sweep.trial(self._number, self._values)
         self._reported: int = config["reported"]
         self._counted = -1
+        self._score = _WORST
         self._running: Running | None = None
         self._origin: dict[str, Any] | None = None
 
@@ -117,8 +120,9 @@ class TrialRun(tune.Trainable):
         }
         if record is not None:
             self._reported = record["step"]
-            value = self._objective_of(record)
-            result |= {STEP: record["step"], "value": value, SCORE: self._given.sweep.config.objective.sign * value}
+            result["value"] = value = self._objective_of(record)
+            self._score = self._given.sweep.config.objective.sign * value
+        result |= {STEP: self._reported, SCORE: self._score}
         if self._origin is not None:
             result["origin"], self._origin = self._origin, None
         return result
@@ -128,7 +132,7 @@ class TrialRun(tune.Trainable):
         return self._config.train
 
     def _start(self) -> Running:
-        os.chdir(self._given.working_directory)  # Tune gives each trial another one
+        self._enter_working_directory()
         directory, end = RunDirectory(self._given.root, self._config.name), ExitStack()
         with ExitStack() as undo:
             attempt = undo.enter_context(directory.attempt(self._config.resolved()))
@@ -140,11 +144,20 @@ class TrialRun(tune.Trainable):
             job = self._job(context, base, tokens)
             if self._origin is not None:
                 _place(Path(self._origin["folder"]), job)
+                shutil.rmtree(self._origin["folder"])
             if self._workers is None:
                 self._workers = Workers(self._config.cluster, self._given.folder / "workers" / _unique(self._number))
             number = self._workers.start(job)
             end = undo.pop_all()
         return Running(job, number, context, end, MetricsTail(job.metrics_file))
+
+    def _enter_working_directory(self) -> None:
+        if not self._given.working_directory.is_dir():
+            raise ClusterError(
+                "The driver's working directory is not on the head node.", field="cluster.address",
+                got=str(self._given.working_directory), expected="a folder that both see",
+            )  # fmt: skip
+        os.chdir(self._given.working_directory)  # Tune gives each trial another one
 
     def _made_from(self, context: Context) -> tuple[Manifest, Manifest]:
         base, tokens = base_and_data(context)
@@ -171,7 +184,7 @@ class TrialRun(tune.Trainable):
         new_weights = job.model.scratch is not None or job.head != "causal_lm"
         wanted = (job.cluster, job.model, job.data, job.tokenizer, train.dtype, train.seed if new_weights else None)
         if self._workers is not None and wanted != self._workers_of:
-            self._workers.close(_STOP_S)
+            self._workers.close(_END_S)
             self._workers = None
         self._workers_of = wanted
 
@@ -216,7 +229,7 @@ class TrialRun(tune.Trainable):
         records, job = self._records(running), running.job
         if self._counted < 0:  # steps of an earlier attempt were counted then
             first = [record["step"] for record in records if record["attempt"] == job.attempt]
-            self._counted = min(first, default=0) - 1
+            self._counted = min(first, default=self._reported + 1) - 1
         new = [record for record in records if record["step"] > self._counted]
         self._counted = max([self._counted, *(record["step"] for record in new)])
         return {
@@ -232,6 +245,9 @@ class TrialRun(tune.Trainable):
         with running.end:
             outcome = result_of_training(running.job)
             records = self._records(running)
+            if not records:  # it was complete before
+                running.context.report["status"] = "done"
+                return
             known = {key: value for key, value in outcome.items() if value is not None}
             running.context.report["stages"]["train"] = {
                 "reused": False, "seconds": round(sum(record["seconds"] for record in records), 2),
@@ -308,7 +324,7 @@ class TrialRun(tune.Trainable):
         """End what runs."""
         self._end("the sweep has stopped it")
         if self._workers is not None:
-            self._workers.close(_STOP_S)
+            self._workers.close(_END_S)
 
 
 def _unique(number: int) -> str:

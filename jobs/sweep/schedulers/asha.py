@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
 
+KNOWS_TRIALS_BY_ID = True
+
+
 class Config(SchedulerConfig):
     """Keys of `scheduler: asha`."""
 

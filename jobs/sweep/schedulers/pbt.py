@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
 MOVES_WEIGHTS = True
-# What stays as it is while the same weights are trained on: their shapes, the data and its order.
-_FIXED = (
-    "train.adapter", "train.steps", "train.batch", "train.seed", "train.dtype", "train.deepspeed",
-    "train.objective.kind",
+# What may change while the same weights are trained on: not their shapes, nor the data and its order, nor when they are
+# measured.
+_MAY_CHANGE = (
+    "train.learning_rate", "train.weight_decay", "train.betas", "train.epsilon", "train.clip", "train.final_rate",
+    "train.parameter_groups", "train.objective.",
 )  # fmt: skip
 
 
@@ -42,22 +43,21 @@ class Config(SchedulerConfig):
     """A changed number is multiplied by one of these; a listed value moves by one place."""
 
 
-def refuse(config: Config, sweep: SweepConfig) -> None:
+def refuse(config: Config, sweep: SweepConfig) -> None:  # noqa: ARG001
     """Refuse keys that cannot change within a training.
 
     Raises:
         ConfigValueError: naming them.
     """
     keys = [key for name, one in sweep.space.items() for key in (one.together[0] if one.together else (name,))]
-    fixed = [key for key in keys if not key.startswith("train.") or key.startswith(_FIXED)]
+    fixed = [key for key in keys if not key.startswith(_MAY_CHANGE) or key == "train.objective.kind"]
     if fixed:
         raise ConfigValueError(
             "PBT moves weights between trials, and cannot change that key on the way.", got=", ".join(fixed),
-            expected="keys such as train.learning_rate or train.weight_decay", fix="search: with another scheduler",
+            expected="keys such as train.learning_rate or train.weight_decay", fix="another scheduler, such as asha",
         )  # fmt: skip
     if (sweep.budget.trials or 0) < 2:
         raise ConfigValueError("A population needs trials.", got=f"budget.trials: {sweep.budget.trials}", expected="2")
-    del config
 
 
 def build(config: Config, sweep: SweepConfig, steps: int) -> TrialScheduler:  # noqa: ARG001
@@ -90,6 +90,16 @@ def population_class() -> Any:
         def _get_new_config(self, trial: Any, trial_to_clone: Any) -> Any:
             config, operations = super()._get_new_config(trial, trial_to_clone)
             return {**config, **{key: trial.config[key] for key in ("number", "reported")}}, operations
+
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            if (chosen := super().choose_trial_to_run(tune_controller)) is not None:
+                return chosen
+            # All wait for one that has failed, and so will never come: they go on without a look at the population.
+            left = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
+            if not left or any(trial.status != "PAUSED" for trial in left):
+                return None
+            self._next_perturbation_sync += self._perturbation_interval
+            return super().choose_trial_to_run(tune_controller)
 
     return Population
 
