@@ -220,7 +220,7 @@ def test_the_batch_in_words(batch: str, workers: str, words: str) -> None:
         ("objective={kind: sft, head_chunk: null}", True),
         ("divergence={steps: 3}", True), ("batch.sequences=16", False), ("steps=11", False), ("seed=1", False),
         ("learning_rate=2e-3", False), ("objective={kind: sft, loss_on: all}", False), ("dtype=float32", False),
-        ("adapter.rank=4", False), ("evaluation.patience=3", False), ("evaluation.every_steps=4", False),
+        ("adapter.lora.rank=4", False), ("evaluation.patience=3", False), ("evaluation.every_steps=4", False),
         ("schedule=wsd", False), ("parameter_groups=[{match: norm, weight_decay: 0.0}]", False),
     ],
 )  # fmt: skip
@@ -238,6 +238,7 @@ def test_every_key_of_a_training_but_those_is_part_of_its_identity() -> None:
     job = load(JOB)
     assert job.train is not None
     free = {"checkpoint", "trackers", "deepspeed", "compile", "activation_checkpointing", "divergence"}
+    free |= {"paged_optimizer"}
     assert set(TrainConfig.model_fields) - set(identity(job.train)) == free
 
 
@@ -490,7 +491,7 @@ def test_ranks_escalate_while_that_pays_each_from_the_one_before(
     assert measured["small-adapter"] == pytest.approx(high["heldout_loss"], rel=1e-3)
     assert measured["small-adapter"] < measured["small-adapter-rank-2"]
     with pytest.raises(ArtifactError, match="no adapter of this base"):
-        run_job(load(JOB, *where, "name=wrong", "train.adapter={start: small-base}", *ESCALATING[2:]), ray_cluster)
+        run_job(load(JOB, *where, "name=wrong", "train.adapter={start: base-model}", *ESCALATING[2:]), ray_cluster)
     with pytest.raises(ArtifactError, match="is no model"):
         make_plan(load(JOB, "model={artifact: small-adapter, package: null}", f"storage.root={tmp_path}/store"))
     with pytest.raises(ArtifactError, match="cannot be taken apart") as caught:

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         "data": {"train": str(folder / "train.jsonl"), "heldout": str(folder / "heldout.jsonl"), "max_length": 128},
         "evaluate": {"questions": ["the cat sees"], "max_new_tokens": 8},
         "train": {
-            "adapter": {"rank": 8},
+            "adapter": {"lora": {"rank": 8}},
             "steps": STEPS,
             "batch": {"sequences": 8, "micro": 2},
             "learning_rate": 0.02,

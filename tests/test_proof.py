@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cluster.errors import HandoffError
+from cluster.errors import HandoffError, ModelError
 from cluster.progress import ProgressFile
 from trainers.adapter_config import LoraConfig
 from trainers.adapters import add_lora, merge
@@ -56,9 +56,21 @@ def test_an_adapter_with_wrongly_prefixed_weights_is_caught(parts: dict[str, Pat
     weights = load_file(broken / "adapter_model.safetensors")
     renamed = {name.replace("base_model.model.", "base_model.", 1): value for name, value in weights.items()}
     save_file(renamed, broken / "adapter_model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(HandoffError, match="changes nothing"), pytest.warns(UserWarning, match="missing adapter keys"):
+    with pytest.raises(ModelError, match="no place"), pytest.warns(UserWarning, match="missing adapter keys"):
         prove_merge(
             ProgressFile(tmp_path / "progress"), **{**parts, "adapter": broken}, config=HandoffConfig(), held="full"
+        )
+
+
+def test_an_adapter_that_does_nothing_is_caught(parts: dict[str, Path], tmp_path: Path) -> None:
+    idle = tmp_path / "idle"
+    shutil.copytree(parts["adapter"], idle)
+    weights = load_file(idle / "adapter_model.safetensors")
+    nothing = {name: value * (0 if "lora_B" in name else 1) for name, value in weights.items()}
+    save_file(nothing, idle / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(HandoffError, match="changes nothing"):
+        prove_merge(
+            ProgressFile(tmp_path / "progress"), **{**parts, "adapter": idle}, config=HandoffConfig(), held="full"
         )
 
 
