@@ -50,7 +50,7 @@ def base_model() -> Path:
     return folder
 
 
-def job(steps: int, **train: Any) -> dict[str, Any]:
+def job(steps: int, every: int, **train: Any) -> dict[str, Any]:
     data = REPOSITORY / "data" / "legal"
     return {
         "name": "benchmark", "cluster": {"workers": 1, "cpus_per_worker": 1},
@@ -60,14 +60,15 @@ def job(steps: int, **train: Any) -> dict[str, Any]:
         "train": {
             "steps": steps, "batch": {"sequences": 2, "micro": 2}, "learning_rate": 1e-3, "schedule": "constant",
             "dtype": "float32", "warmup_steps": 8, "trackers": [],
-            "evaluation": {"every_steps": EVERY, "sequences": 8, "batch": 4, "publish": "best"},
+            "evaluation": {"every_steps": every, "sequences": 8, "batch": 4, "publish": "best"},
             "checkpoint": {"every_steps": steps}, **train,
         },
     }  # fmt: skip
 
 
 def write(folder: Path, sweep: dict[str, Any], steps: int) -> Path:
-    (folder / "job.yaml").write_text(yaml.safe_dump(job(steps)))
+    every = EVERY if steps == STEPS else OVERHEAD_EVERY
+    (folder / "job.yaml").write_text(yaml.safe_dump(job(steps, every)))
     path = folder / f"{sweep['name']}.yaml"
     path.write_text(yaml.safe_dump({"job": "job.yaml", **sweep}))
     return path
@@ -111,7 +112,7 @@ def halving(kind: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-OVERHEAD_STEPS = 200
+OVERHEAD_STEPS, OVERHEAD_EVERY = 200, 40
 RATES = [1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3]
 
 
@@ -139,7 +140,7 @@ def hand_side(options: argparse.Namespace) -> dict[str, Any]:
     store = ArtifactStore(Path(tempfile.gettempdir()) / "raysmith-benchmark-store")
     base, tokens = store.get("benchmark-base"), store.get("benchmark-data-tokens")
     folder = Path(tempfile.mkdtemp())
-    (folder / "job.yaml").write_text(yaml.safe_dump(job(OVERHEAD_STEPS)))
+    (folder / "job.yaml").write_text(yaml.safe_dump(job(OVERHEAD_STEPS, OVERHEAD_EVERY)))
     began, in_steps, losses = time.monotonic(), 0.0, []
     os.environ |= {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
