@@ -60,7 +60,7 @@ def settings(rank: Any, base: str, seed: int) -> Any:
     lora = LoraConfig(rank=rank, ranks=RANKS, alpha=32 if rank == 16 else 8, later_share=LATER_SHARE, stop_when=STOP)
     return TrainConfig(
         steps=STEPS, batch=BatchConfig(sequences=SEQUENCES, micro=SEQUENCES), learning_rate=RATE, warmup_steps=2,
-        adapter=AdapterConfig(lora=lora, base=base), dtype="bfloat16", deepspeed=DeepSpeedConfig(stage=1),  # type: ignore[arg-type]
+        adapter=AdapterConfig(lora=lora, base=base), dtype="bfloat16", deepspeed=DeepSpeedConfig(stage=1),
         trackers=[], checkpoint=CheckpointConfig(every_steps=1000, asynchronous=False), seed=seed,
         evaluation=ScheduleConfig(every_steps=STEPS // 2),
     )  # fmt: skip

@@ -149,7 +149,7 @@ def hand_side(options: argparse.Namespace) -> dict[str, Any]:
         own = folder / str(index)
         own.mkdir()
         loop.train(loop.Job(
-            name="hand", run="hand", config=config, base=store.files(base), base_name="base",  # type: ignore[arg-type]
+            name="hand", run="hand", config=config, base=store.files(base), base_name="base",
             tokens=store.files(tokens), dataset=own, output=own, metrics_file=own / "metrics.jsonl", folder=own,
             progress=ProgressFile(own / "progress.json"), attempt="1", threads=options.threads,
         ), 0, 1)  # fmt: skip

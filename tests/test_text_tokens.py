@@ -43,7 +43,7 @@ NASTY = [
     "", " ", "it's IT'S don’t", "12345 x1y22z333", "a  b\t\tc \n\n d\r\ne   ", "é e\u0301 ﬁ 漢字 😀👩‍👩‍👧 ١٢٣ ½ ⅷ",
     "<|endoftext|> <|im_start|>user", "x" * 5000, "\n" * 3000, " " * 400_000, "ab " * 4000,
     "\u200b\ufeff\x00\x7f\u0085\u2028",
-    "https://example.org/?d=e&f#h", "    def f(self):\n        return self._x[1:]  # …\n", "3 .5 - 7% $8    9,\n    10",
+    "scheme://host/?d=e&f#h", "    def f(self):\n        return self._x[1:]  # …\n", "3 .5 - 7% $8    9,\n    10",
 ]  # fmt: skip
 GPT4 = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 

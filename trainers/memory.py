@@ -27,7 +27,7 @@ _GATHERED = 1_000_000_000
 _MASTER_AND_MOMENTS = 12
 # NF4: 4 bits, an 8-bit scale for 64 weights, and for 256 of those a float32 of their own (arXiv 2305.14314, section 3);
 # INT8: 8 bits, and a float32 scale a row, which is little.
-BYTES_A_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
+_BYTES_A_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 
 
 class WorkerMemory(NamedTuple):
@@ -129,7 +129,7 @@ def _optimizer_bytes(trained: int, config: TrainConfig, workers: int) -> int:
 def _weight_bytes(shape: Shape, config: TrainConfig, workers: int, *, gpu: bool) -> int:
     held = _element(config) * _num_held(shape, config)
     if config.adapter is not None:
-        held -= int((_element(config) - BYTES_A_WEIGHT.get(config.adapter.base, _element(config))) * _quantized(shape))
+        held -= int((_element(config) - _BYTES_A_WEIGHT.get(config.adapter.base, _element(config))) * _quantized(shape))
     if config.deepspeed.stage < 3:
         return held
     return 0 if gpu and config.deepspeed.offload_parameters != "none" else held // workers

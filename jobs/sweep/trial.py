@@ -59,6 +59,7 @@ class Running(NamedTuple):
     """A trial's training that has begun."""
 
     job: Job
+    gate: Gate
     number: int
     """In the workers' series."""
     context: Context
@@ -93,13 +94,13 @@ class TrialRun(tune.Trainable):
             if self._running is None:
                 self._running = self._start()
             else:
-                self._running.job.gate.allow(self._reported)  # type: ignore[union-attr]  # a trial's job has one
+                self._running.gate.allow(self._reported)
             return self._to_the_next_measurement(self._running)
         except RaysmithError as error:
             running, self._running = self._running, None
             costs = {"new_steps": 0, "new_tokens": 0, "new_seconds": 0.0}
             if running is not None:
-                running.job.gate.stop("it has failed")  # type: ignore[union-attr]
+                running.gate.stop("it has failed")
                 running.end.__exit__(type(error), error, error.__traceback__)  # into the run's report
                 costs = self._costs(running)
             return {
@@ -142,6 +143,9 @@ class TrialRun(tune.Trainable):
             self._release_other_workers()
             base, tokens = self._made_from(context)
             job = self._job(context, base, tokens)
+            gate = Gate(job.folder / "gate.json")
+            gate.allow(self._reported)
+            job = job._replace(gate=gate)
             if self._origin is not None:
                 _place(Path(self._origin["folder"]), job)
                 shutil.rmtree(self._origin["folder"])
@@ -149,7 +153,7 @@ class TrialRun(tune.Trainable):
                 self._workers = Workers(self._config.cluster, self._given.folder / "workers" / _unique(self._number))
             number = self._workers.start(job)
             end = undo.pop_all()
-        return Running(job, number, context, end, MetricsTail(job.metrics_file))
+        return Running(job, gate, number, context, end, MetricsTail(job.metrics_file))
 
     def _enter_working_directory(self) -> None:
         if not self._given.working_directory.is_dir():
@@ -171,9 +175,7 @@ class TrialRun(tune.Trainable):
         job = training_job(context, inputs, self._train)
         output = job.folder / "result"
         output.mkdir(parents=True, exist_ok=True)
-        gate = Gate(job.folder / "gate.json")
-        gate.allow(self._reported)
-        return job._replace(output=output, gate=gate)
+        return job._replace(output=output)
 
     def _release_other_workers(self) -> None:
         """Let the last trial's workers go, unless this trial wants such workers and has its model and data already.
@@ -261,7 +263,7 @@ class TrialRun(tune.Trainable):
         if running is None:
             return True
         until = time.monotonic() + _STOP_S
-        running.job.gate.stop(reason)  # type: ignore[union-attr]
+        running.gate.stop(reason)
         try:
             while not self._is_over(running):
                 if time.monotonic() > until:
