@@ -57,7 +57,8 @@ def settings(rank: Any, base: str, seed: int) -> Any:
     from trainers.adapter_config import AdapterConfig, LoraConfig
     from trainers.config import BatchConfig, CheckpointConfig, DeepSpeedConfig, ScheduleConfig, TrainConfig
 
-    lora = LoraConfig(rank=rank, ranks=RANKS, alpha=32 if rank == 16 else 8, later_share=LATER_SHARE, stop_when=STOP)
+    alpha = 2.0 * (RANKS[0] if rank == "escalate" else rank)
+    lora = LoraConfig(rank=rank, ranks=RANKS, alpha=alpha, later_share=LATER_SHARE, stop_when=STOP)
     return TrainConfig(
         steps=STEPS, batch=BatchConfig(sequences=SEQUENCES, micro=SEQUENCES), learning_rate=RATE, warmup_steps=2,
         adapter=AdapterConfig(lora=lora, base=base), dtype="bfloat16", deepspeed=DeepSpeedConfig(stage=1),
@@ -102,8 +103,6 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
     tokens = tokens_folder(Path(tempfile.mkdtemp()), model_folder())
     if name == "alone":
         config = settings(int(number), "full", 0)
-        lora = config.adapter.lora.model_copy(update={"alpha": 2.0 * int(number)})
-        config = config.model_copy(update={"adapter": config.adapter.model_copy(update={"lora": lora})})
     else:
         config = settings(16, {"lora": "full"}.get(name, name), int(number))
     found = train(config, tokens, options.threads)

@@ -101,7 +101,7 @@ def searched(sweep: dict[str, Any], steps: int) -> tuple[Any, float, float]:
 
 
 def halving(kind: str) -> dict[str, Any]:
-    scheduler = {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": 2 * EVERY, "reduction": 3}
+    scheduler = {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": 2 * EVERY, "reduction": 4}
     record, seconds, _ = searched(
         {"name": f"bench-{kind}", "space": SPACE, "search": "grid", "scheduler": scheduler}, STEPS
     )

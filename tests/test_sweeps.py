@@ -381,6 +381,56 @@ def test_a_method_of_trl_is_swept_too(
     assert "adapter_model.safetensors" in store.get("preferred-winner").files
 
 
+def test_a_reward_model_is_swept(
+    folder: Path, ray_cluster: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.test_job_kinds import write_pairs
+
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path)
+    changes = {
+        "data": {"kind": "pairs", "train": f"{tmp_path}/train.jsonl", "heldout": f"{tmp_path}/heldout.jsonl"},
+        "train": {"objective": "reward", "evaluation": {"publish": "last"}}, "storage": {"root": str(tmp_path / "store")},
+    }  # fmt: skip
+    sweep = sweep_of(
+        folder, name="judging", space={"train.learning_rate": {"grid": [1e-7, 1e-2]}}, set=changes, concurrency=1,
+    )  # fmt: skip
+    record, store = searched(sweep, tmp_path / "store", ray_cluster)
+    assert [one.status for one in record.trials] == ["finished", "finished"]
+    assert [step for step, _ in record.trials[1].curve] == [2, 4, 6, 8]
+    assert record.ranked()[0].number == 1
+    first, second = (one.score for one in record.trials)
+    assert first is not None
+    assert second is not None
+    assert second < 0.7 * first
+    assert sorted(store.get("judging-winner").parents) == ["base", "sweep", "tokens"]
+
+
+def test_a_pretraining_is_swept_and_its_winner_is_a_whole_model(
+    folder: Path, ray_cluster: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.test_job_kinds import SCRATCH, write_corpus
+
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path / "corpus")
+    (folder / "scratch.yaml").write_text(SCRATCH)
+    changes = {
+        "cluster": {"workers": 1}, "storage": {"root": str(tmp_path / "store")},
+        "train": {"dtype": "float32", "trackers": [], "evaluation": {"every_steps": 5, "publish": "best"}},
+    }  # fmt: skip
+    sweep = sweep_of(
+        folder, name="from-scratch", job="scratch.yaml", concurrency=1, set=changes,
+        space={"train.learning_rate": {"grid": [1e-2, 1e-6]}},
+        scheduler={"kind": "asha", "grace_steps": 5, "reduction": 2},
+    )  # fmt: skip
+    record, store = searched(sweep, tmp_path / "store", ray_cluster)
+    assert [one.status for one in record.trials] == ["finished", "stopped"]
+    assert [one.steps for one in record.trials] == [10, 5]
+    winner = store.get("from-scratch-winner")
+    assert winner.kind == "model"
+    assert "model.safetensors" in winner.files
+
+
 def test_a_spent_budget_ends_the_trials_and_a_higher_one_goes_on_with_them(
     folder: Path, ray_cluster: Capacity, tmp_path: Path
 ) -> None:
