@@ -390,7 +390,8 @@ def test_a_reward_model_is_swept(
     write_pairs(tmp_path)
     changes = {
         "data": {"kind": "pairs", "train": f"{tmp_path}/train.jsonl", "heldout": f"{tmp_path}/heldout.jsonl"},
-        "train": {"objective": "reward", "evaluation": {"publish": "last"}}, "storage": {"root": str(tmp_path / "store")},
+        "train": {"objective": "reward", "evaluation": {"publish": "last"}},
+        "storage": {"root": str(tmp_path / "store")},
     }  # fmt: skip
     sweep = sweep_of(
         folder, name="judging", space={"train.learning_rate": {"grid": [1e-7, 1e-2]}}, set=changes, concurrency=1,
