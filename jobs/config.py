@@ -68,6 +68,13 @@ class JobConfig(Config):
         """Whether the objective brings its own training loop, and with it its own measurements."""
         return self.train is not None and hasattr(module_of(self.train.objective), "train")
 
+    @property
+    def measures_itself(self) -> bool:
+        """Whether the objective measures held-out data in a way of its own, in the middle of training."""
+        return self.trains_itself or (
+            self.train is not None and getattr(module_of(self.train.objective), "MEASURES_ITSELF", False)
+        )
+
     @model_validator(mode="after")
     def _sections_fit(self) -> JobConfig:
         for section, needs in _NEEDS:
@@ -150,7 +157,7 @@ def _formats(config: TrainConfig) -> tuple[str, ...]:
 def _require_fitting_head(job: JobConfig) -> None:
     """What writes text needs a model that does."""
     if job.head == "causal_lm":
-        if job.trains_itself and job.evaluate is not None and job.serve is None:
+        if job.measures_itself and job.evaluate is not None and job.serve is None:
             raise ConfigValueError(
                 "The objective measures itself, before and after.", got="evaluate without serve",
                 expected="no `evaluate` section, or an endpoint to ask its questions", fix="remove `evaluate:`",

@@ -219,7 +219,7 @@ def stages(job: JobConfig) -> list[str]:
     if job.data is not None and job.model.scratch is None:
         names.append("data")
     if job.train is not None:
-        measure = job.evaluate is not None and not job.trains_itself
+        measure = job.evaluate is not None and not job.measures_itself
         names += ["evaluate before"] * measure + ["train"] + ["merge"] * (job.train.adapter is not None)
         names += ["evaluate after"] * measure
     return names + ["quantize"] * (job.quantize is not None) + ["serve"] * (job.serve is not None)

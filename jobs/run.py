@@ -58,7 +58,7 @@ def run_stages(context: Context) -> tuple[Manifest, Manifest | None]:
     if job.evaluate is not None:
         evaluate.named_adapters(context.store, base, job.evaluate.adapters)  # a wrong name is told before training
     objective = job.train.objective
-    measured = job.evaluate if not job.trains_itself else None
+    measured = job.evaluate if not job.measures_itself else None
     if measured is not None:
         evaluate.measure(context, "before", base, data, objective, measured)
     trained = train_model(context, base, data, job.train)

@@ -76,6 +76,8 @@ def build(job: Job, workers: int) -> Built:
     if adapter is not None:
         add_lora(model, adapter.lora, dtype, head, job.start)  # its layers now sit inside `model`
     restore_buffers(model)
+    if hasattr(objective, "prepare"):
+        objective.prepare(job)
     if config.compile:
         _compile(model)
     operations, parameters = _operations(model), count_parameters(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import deepspeed
@@ -37,8 +37,11 @@ class LossModule(torch.nn.Module):
         super().__init__()
         self.model = model
         self._objective = objective
+        self.critic: torch.nn.Module | None = getattr(objective, "critic", None)
         self.figures: dict[str, torch.Tensor] = {}
         """The last batch's sums beside the loss (`Loss.figures`)."""
+        self.parameter_groups: list[ParameterGroup] = getattr(objective, "parameter_groups", [])
+        """The objective's own, before the configuration's."""
 
     def forward(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Summed loss of a batch, a float32 scalar."""
@@ -95,10 +98,14 @@ def initialize(module: LossModule, config: TrainConfig, workers: int) -> DeepSpe
         ResourceError: the device cannot compute in the configured type, or offloading to NVMe lacks a library.
     """
     _require_device(config)
-    trainable = {name: parameter for name, parameter in module.model.named_parameters() if parameter.requires_grad}
+    trainable = {
+        name.removeprefix("model."): parameter
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
     num_trained = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trainable.values())
     arguments: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "eps": config.epsilon}
-    groups = parameter_groups(trainable.items(), config)
+    groups = parameter_groups(trainable.items(), config, module.parameter_groups)
     optimizer = _paged(groups, arguments) if config.paged_optimizer else AdamW(groups, fused=True, **arguments)
     engine, *_ = deepspeed.initialize(
         model=module, optimizer=optimizer, config=settings(config, workers, num_trained), dist_init_required=False
@@ -114,11 +121,17 @@ def _paged(groups: list[dict[str, Any]], arguments: dict[str, Any]) -> torch.opt
     return optimizer
 
 
-def parameter_groups(named: Iterable[tuple[str, torch.nn.Parameter]], config: TrainConfig) -> list[dict[str, Any]]:
-    """Optimizer groups: `rate` is the factor on the learning rate; vectors (biases, norms) are not decayed."""
+def parameter_groups(
+    named: Iterable[tuple[str, torch.nn.Parameter]], config: TrainConfig, first: Sequence[ParameterGroup] = ()
+) -> list[dict[str, Any]]:
+    """Optimizer groups: `rate` is the factor on the learning rate; vectors (biases, norms) are not decayed.
+
+    Args:
+        first: the objective's own groups, before the configuration's.
+    """
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in named:
-        own = _group_of(name, config.parameter_groups)
+        own = _group_of(name, [*first, *config.parameter_groups])
         dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
         decay = config.weight_decay if dimensions > 1 else 0.0
         if own is not None and own.weight_decay is not None:

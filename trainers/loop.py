@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,6 +59,8 @@ class Job(NamedTuple):
     """Folder of the adapter that a new one begins with (`train.adapter.start`)."""
     gate: Gate | None = None
     """Where it waits after each held-out measurement, if it is a trial of a sweep."""
+    artifacts: Mapping[str, Path] = {}
+    """Folders of the published models that the objective names."""
 
 
 def train(job: Job, rank: int, workers: int) -> None:
@@ -65,7 +68,7 @@ def train(job: Job, rank: int, workers: int) -> None:
 
     torch's process group must be up.
     """
-    training = _Training(job, rank, workers)
+    training = Training(job, rank, workers)
     try:
         training.run()
     finally:
@@ -101,7 +104,9 @@ class _State:
         return {"best": self.best, "gained": self.gained, "without_gain": self.without_gain, "stopped": self.stopped}
 
 
-class _Training:
+class Training:
+    """One worker's training; what objectives that bring their own batches see of it (`trainers.objectives`)."""
+
     def __init__(self, job: Job, rank: int, workers: int) -> None:
         import torch
 
@@ -120,11 +125,13 @@ class _Training:
         self.data.require_tokenizer(job.base)
         self.heldout = TokenData(job.tokens / HELDOUT) if job.config.evaluation else None
         self.built = build(job, workers)
+        self.feed: Any = None
         self.engine: DeepSpeedEngine = self.built.engine
         forget_dummy_step(self.engine)
         folder = checkpoint_folder(job.config, job.folder, job.run, job.name)
-        events = Events(job, rank)
-        marker = restore(self.engine, folder, events.write)
+        self.event = Events(job, rank).write
+        """Tells the user of something, once, from worker 0."""
+        marker = restore(self.engine, folder, self.event)
         self.first = marker.step if marker else 0
         self.state = _State(**marker.progress) if marker else _State()
         if job.gate is not None:
@@ -132,10 +139,10 @@ class _Training:
         evaluation = job.config.evaluation
         self.keep_best = job.config.checkpoint.keep_best or bool(evaluation and evaluation.publish == "best")
         self.saver: Saver = Saver(
-            folder, job.config.checkpoint, self.engine.device, keep_best=self.keep_best, event=events.write
+            folder, job.config.checkpoint, self.engine.device, keep_best=self.keep_best, event=self.event
         )
         if self.first:
-            events.write(f"resumed at step {self.first} with {workers} workers")
+            self.event(f"resumed at step {self.first} with {workers} workers")
 
     def run(self) -> None:
         """All steps, and the record of how it ended."""
@@ -156,14 +163,21 @@ class _Training:
             write_outcome(self.job, self.workers, self.state.best, self.state.stopped, self.built.parameters)
 
     def _all_steps(self, log: StepLog | None) -> None:
-        from trainers.data.feed import Feed
-
-        config = self.config
-        with Feed(config, self.data, self.built.objective, self.rank, self.workers, self.first) as feed:
-            for step in range(self.first, config.steps):
+        with self._feed() as feed:
+            self.feed = feed
+            for step in range(self.first, self.config.steps):
                 if self.state.stopped:
                     break
                 self._step(step, feed.next(), log)
+
+    def _feed(self) -> Any:
+        from trainers.data.feed import Feed
+        from trainers.objectives import module_of
+
+        own = getattr(module_of(self.config.objective), "feed", None)
+        if own is not None:
+            return own(self)
+        return Feed(self.config, self.data, self.built.objective, self.rank, self.workers, self.first)
 
     def _step(self, step: int, data: StepData, log: StepLog | None) -> None:
         began = time.perf_counter() - data.waited_s
@@ -191,7 +205,10 @@ class _Training:
             self.state.stopped = reason or _TOLD
 
     def _forward_backward(self, step: int, data: StepData) -> dict[str, float]:
-        """One optimizer step; gives the mean loss, the gradient norm before clipping, and sums over all workers."""
+        """One optimizer step; gives the mean loss, the objective's figures, the norm before clipping, and sums.
+
+        All are over all workers.
+        """
         import torch
 
         from trainers.engine import learning_rate, set_learning_rate
@@ -202,10 +219,13 @@ class _Training:
         # Dropout is a function of (seed, step, worker), so that a resumed run draws what the cut-off one would have.
         torch.manual_seed(hash((self.config.seed, step, self.rank)))
         nats, norm = torch.zeros((), device=engine.device), None
+        figures: dict[str, torch.Tensor] = {}
         for index, batch in enumerate(data.batches):
             tensors = {key: value.to(engine.device, non_blocking=True) for key, value in batch.tensors.items()}
             loss = engine(tensors)
             nats += loss.detach()
+            for name, value in engine.module.figures.items():
+                figures[name] = figures.get(name, torch.zeros_like(nats)) + value.detach()
             # DeepSpeed averages over workers; this makes the average the mean over the step's terms.
             engine.backward(loss * (self.workers / max(terms, 1.0)), scale_wrt_gas=False)
             if index + 1 == len(data.batches):
@@ -217,11 +237,17 @@ class _Training:
         padded = float(sum(batch.tensors["input_ids"].numel() for batch in data.batches))
         told = self.job.gate.told_to_stop() if self.job.gate is not None and self.rank == 0 else None
         told_one = float(told is not None)
-        sums = self._sum([float(nats), tokens, padded, data.waited_s, told_one, *self.saver.votes])
-        self.saver.count(*sums[5:])
+        names, votes = sorted(figures), self.saver.votes
+        own = [float(figures[name]) for name in names]
+        sums = self._sum([float(nats), tokens, padded, data.waited_s, told_one, *votes, *own])
+        self.saver.count(*sums[5 : 5 + len(votes)])
         if sums[4]:
             self.state.stopped = told or _TOLD
+        means = {name: value / max(terms, 1.0) for name, value in zip(names, sums[5 + len(votes) :], strict=True)}
+        if hasattr(self.feed, "learned"):
+            self.feed.learned(step, means)
         return {
+            **data.figures, **means,
             "loss": sums[0] / max(terms, 1.0), "terms": terms, "tokens": sums[1], "padded_tokens": sums[2],
             "waited_s": sums[3] / self.workers, "grad_norm": norm,
             "learning_rate": learning_rate(self.config, step), "workers": self.workers,
@@ -255,7 +281,10 @@ class _Training:
             return {}
         from trainers.evaluate import measure_sharded
 
-        figures = measure_sharded(self.engine, self.built.objective, self.heldout, evaluation, self._sum)
+        if hasattr(self.feed, "measure"):
+            figures: dict[str, float] = self.feed.measure(step + 1)
+        else:
+            figures = measure_sharded(self.engine, self.built.objective, self.heldout, evaluation, self._sum)
         state = self.state
         if state.best is None or figures["loss"] < state.best["heldout_loss"]:
             state.best = {"step": step + 1, "heldout_loss": figures["loss"]}

@@ -132,3 +132,85 @@ def head_cross_entropy(
     finally:
         replaced.forward = forward
     return HeadLoss(total, right if measured else None)
+
+
+class _ChunkedLogprobs(torch.autograd.Function):
+    """log p of given tokens and the entropy at their places, one chunk of logits after the other, each computed again
+    for the gradient: what is kept is n × h.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        temperature: float,
+        chunk: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen, entropy, normalizers = (hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(3))
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            scores = linear(hidden[part], weight, bias).float() / temperature
+            normalizers[part] = scores.logsumexp(-1)
+            chosen[part] = scores.gather(-1, targets[part, None])[:, 0] - normalizers[part]
+            probabilities = (scores - normalizers[part, None]).exp()
+            entropy[part] = normalizers[part] - (probabilities * scores).sum(-1)
+        ctx.save_for_backward(hidden, weight, targets, normalizers, *([] if bias is None else [bias]))
+        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.mark_non_differentiable(entropy)
+        return chosen, entropy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        upstream = grads[0]
+        hidden, weight, targets, normalizers, *biases = ctx.saved_tensors
+        bias = biases[0] if biases else None
+        wanted = ctx.needs_input_grad
+        grad_hidden = torch.empty_like(hidden) if wanted[0] else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wanted[2] else None
+        for start in range(0, len(hidden), ctx.chunk):
+            part = slice(start, start + ctx.chunk)
+            scores = linear(hidden[part], weight, bias).float() / ctx.temperature
+            slope = (scores - normalizers[part, None]).exp().mul_(-upstream[part, None])
+            slope.scatter_add_(-1, targets[part, None], upstream[part, None])
+            slope = (slope / ctx.temperature).to(hidden.dtype)
+            if grad_hidden is not None:
+                grad_hidden[part] = slope @ weight
+            if grad_weight is not None:
+                grad_weight += slope.t() @ hidden[part]
+            if grad_bias is not None:
+                grad_bias += slope.float().sum(0)
+        return (
+            grad_hidden,
+            None if grad_weight is None else grad_weight.to(weight.dtype),
+            None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
+            None, None, None,
+        )  # fmt: skip
+
+
+def selected_logprobs(
+    head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor, temperature: float, chunk: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log p(target) [n] under softmax(logits / temperature), with gradient, and the entropy [n], without; nats.
+
+    Args:
+        head, chunk: as for `head_cross_entropy`.
+        hidden: [n, h].
+        targets: [n] token ids.
+    """
+    if chunk is None or type(head) is not torch.nn.Linear:
+        scores = torch.log_softmax(head(hidden).float() / temperature, -1)
+        entropy = -(scores.detach().exp() * scores.detach()).sum(-1)
+        return scores.gather(-1, targets[:, None])[:, 0], entropy
+    forward = head.forward
+    chunked: Any = _ChunkedLogprobs.apply
+    replaced: Any = head
+    replaced.forward = lambda states: chunked(states, head.weight, head.bias, targets, temperature, chunk)
+    try:
+        chosen, entropy = head(hidden)
+    finally:
+        replaced.forward = forward
+    return chosen, entropy

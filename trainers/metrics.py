@@ -39,6 +39,10 @@ class Events:
 _LOGGED_SAMPLES = 128
 
 
+# What `trainers.loop` sums beside the objective's own figures.
+_KNOWN = {"loss", "terms", "tokens", "padded_tokens", "waited_s", "grad_norm", "learning_rate", "workers"}
+
+
 class StepLog:
     """Metrics of every step.
 
@@ -89,6 +93,7 @@ class StepLog:
             "mfu": flops / seconds / (self._rate * sums["workers"]),
             "data_wait_share": sums["waited_s"] / seconds,
             "memory_bytes": float(_memory(self._device)),
+            **{name: value for name, value in sums.items() if name not in _KNOWN},
             **{f"heldout_{name}": value for name, value in measured.items()},
         }
         record: dict[str, Any] = {
@@ -115,8 +120,10 @@ class StepLog:
         for tracker in self._trackers:
             tracker.step(step + 1, figures)
         text = f"loss {sums['loss']:.3f}, {figures['tokens_per_s']:,.0f} tokens/s"
+        if "reward" in sums:
+            text = f"reward {sums['reward']:.3f}, {figures['tokens_per_s']:,.0f} tokens/s"
         if "loss" in measured:
-            text += f", held-out {measured['loss']:.3f}"
+            text += f", held-out {measured.get('reward', measured['loss']):.3f}"
         self._job.progress.write(step + 1, self._job.config.steps, text)
 
     def close(self) -> None:

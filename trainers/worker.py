@@ -147,6 +147,7 @@ def encode(job: Job) -> dict[str, Any]:
     return {
         **job._asdict(), **paths, "config": job.config.model_dump(mode="json"), "progress": str(job.progress.path),
         "gate": None if job.gate is None else str(job.gate.path),
+        "artifacts": {name: str(path) for name, path in job.artifacts.items()},
     }  # fmt: skip
 
 
@@ -157,4 +158,5 @@ def decode(values: dict[str, Any]) -> Job:
         **values, **paths, "config": TrainConfig.model_validate(values["config"]),
         "progress": ProgressFile(Path(values["progress"])),
         "gate": None if values["gate"] is None else Gate(Path(values["gate"])),
+        "artifacts": {name: Path(path) for name, path in values["artifacts"].items()},
     })  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,15 +44,23 @@ def identity(config: TrainConfig) -> dict[str, Any]:
     return settings | {"objective": objective}
 
 
-def training_name(config: TrainConfig, base: str, tokens: str, start: str | None = None) -> str:
+def named_models(config: TrainConfig) -> list[str]:
+    """Published models that the objective names, such as those that reward."""
+    return list(getattr(config.objective, "artifacts", []))
+
+
+def training_name(
+    config: TrainConfig, base: str, tokens: str, start: str | None = None, more: Sequence[str] = ()
+) -> str:
     """Names a training's folder: checkpoints of another configuration, base or data are never resumed from.
 
     Args:
         base: the base model's artifact id.
         tokens: the tokens' artifact id.
         start: the id of the adapter that it begins with.
+        more: ids of the models that the objective names.
     """
-    return f"train-{digest([VERSION, identity(config), base, tokens, start])[:12]}"
+    return f"train-{digest([VERSION, identity(config), base, tokens, start, *more])[:12]}"
 
 
 def train(context: Context, base: Manifest, tokens: Manifest, config: TrainConfig) -> Manifest:
@@ -88,6 +97,7 @@ def train_once(
     fact("batch", batch_words(config, context.job.cluster, mean_tokens, tokens.metrics["train_samples"]))
     kind = "adapter" if config.adapter is not None else "model"
     inputs = {"base": base, "tokens": tokens} | ({"start": start} if start is not None else {})
+    inputs |= {f"model {name}": context.store.get(name) for name in named_models(config)}
     job = training_job(context, inputs, config)
     if context.fresh:
         _remove(context, config, job.folder)
@@ -106,10 +116,12 @@ def training_job(context: Context, inputs: dict[str, Manifest], config: TrainCon
     """What the workers are given, but for the folder of the result.
 
     Args:
-        inputs: `base`, `tokens` and, if it begins with an adapter, `start`.
+        inputs: `base`, `tokens`, if it begins with an adapter `start`, and `model NAME` for each of `named_models`.
     """
     base, tokens, start = inputs["base"], inputs["tokens"], inputs.get("start")
-    folder = context.run.path / "train" / training_name(config, base.id, tokens.id, start.id if start else None)
+    named = {name: inputs[f"model {name}"] for name in named_models(config)}
+    more = [manifest.id for manifest in named.values()]
+    folder = context.run.path / "train" / training_name(config, base.id, tokens.id, start.id if start else None, more)
     return Job(
         name=folder.name,
         run=context.job.name,
@@ -125,6 +137,7 @@ def training_job(context: Context, inputs: dict[str, Manifest], config: TrainCon
         progress=context.progress("train"),
         attempt=context.attempt.name,
         threads=max(1, int(context.job.cluster.cpus_per_worker)),
+        artifacts={name: context.files(manifest) for name, manifest in named.items()},
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,10 +135,26 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str = 
         DataError: the template refuses the conversation (roles that do not alternate, say), or rewrites earlier turns,
             so that a turn's tokens cannot be told from its context.
     """
+    with _told_where(where):
+        return _render(tokenizer, messages, where)
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Messages, where: str = "messages") -> list[int]:
+    """Tokens that the model is given to answer these messages.
+
+    Raises:
+        DataError: the template refuses them.
+    """
+    with _told_where(where):
+        return _template(tokenizer, messages, prompt=True)
+
+
+@contextmanager
+def _told_where(where: str) -> Iterator[None]:
     from jinja2 import TemplateError
 
     try:
-        return _render(tokenizer, messages, where)
+        yield
     except TemplateError as error:
         raise DataError(
             "The chat template refuses the conversation.", field=where, got=str(error),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,6 +31,8 @@ class StepData(NamedTuple):
     """This worker's micro-batches."""
     waited_s: float
     """How long the step had to wait for them."""
+    figures: Mapping[str, float] = MappingProxyType({})
+    """What is to be recorded of them beside the loss."""
 
 
 class Feed:

@@ -29,7 +29,7 @@ Row = dict[str, NDArray[Any]]
 
 _MANIFEST = "manifest.json"
 _LENGTH = "length"
-_DTYPES = ("uint16", "uint32", "float32")
+_DTYPES = ("uint8", "uint16", "uint32", "float32")
 
 
 class Flat(NamedTuple):

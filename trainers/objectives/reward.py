@@ -83,13 +83,34 @@ class Objective:
 
         from trainers.objectives import Loss
 
-        head = _head(model)
-        last = decoder_states(model, tensors).flatten(0, 1)[tensors["places"]]  # [2p, hidden]
-        chosen, rejected = head(last).float().squeeze(-1).chunk(2)  # [p] each
+        chosen, rejected = _rewards(model, tensors).chunk(2)  # [p] each
         total = -logsigmoid(chosen - rejected - tensors["margins"]).sum()
         if self._config.center:
             total = total + self._config.center * (chosen + rejected).square().sum()
         return Loss(total, {} if torch.is_grad_enabled() else {"accuracy": (chosen > rejected).float().sum()})
+
+    def scores(self, model: PreTrainedModel, sequences: list[list[int]]) -> list[float]:
+        """The reward of each conversation, as token ids, without gradient."""
+        import torch
+
+        arrays = [np.asarray(ids) for ids in sequences]
+        packed = pack(arrays, self._pad_id)
+        tensors = {
+            "input_ids": torch.from_numpy(packed.input_ids),
+            "position_ids": torch.from_numpy(packed.position_ids),
+            "places": torch.tensor([start + self._last(ids) for start, ids in zip(packed.starts, arrays, strict=True)]),
+        }
+        with torch.inference_mode():
+            found = _rewards(model, {name: tensor.to(model.device) for name, tensor in tensors.items()})
+        values: list[float] = found.tolist()
+        return values
+
+
+def _rewards(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Float32 [places]."""
+    last = decoder_states(model, tensors).flatten(0, 1)[tensors["places"]]  # [places, hidden]
+    rewards: torch.Tensor = _head(model)(last).float().squeeze(-1)
+    return rewards
 
 
 def initialise_head(model: PreTrainedModel, seed: int, pad_id: int) -> None:

@@ -1,0 +1,237 @@
+"""Reinforcement learning: completions that the model itself writes are rewarded, and made likelier by their advantage.
+
+The objective is the loss of one micro-batch of such completions; where they come from is `trainers/rl/feed.py`, what
+advantage and loss are is the algorithm's file. Legend: t tokens of the micro-batch's completions, s completions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, PositiveInt, model_validator
+
+from cluster.config import FromFolder, PluginConfig
+from cluster.errors import ConfigValueError
+from trainers.algorithms import AlgorithmConfig, Tokens, algorithm_of
+from trainers.config import ParameterGroup
+from trainers.data.packing import pack
+from trainers.objectives._next_token import decoder_states
+from trainers.rl.config import (
+    AlarmConfig,
+    RewardConfig,
+    RewardsConfig,
+    RolloutsConfig,
+    SyncConfig,
+    require_names_differ,
+)
+from trainers.samplers import SamplerConfig
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from trainers.config import TrainConfig
+    from trainers.loop import Job, Training
+    from trainers.objectives import Batch, Example, Loss
+    from trainers.rl.feed import RolloutFeed
+
+FORMATS = ("prompts",)
+HEAD = "causal_lm"
+MEASURES_ITSELF = True
+COLUMNS = ("old", "sampled", "reference", "advantages", "returns", "old_values", "weights")
+"""Of an example, one number a token of its completion."""
+
+
+class Config(PluginConfig):
+    """Keys of `train.objective: rl`."""
+
+    kind: Literal["rl"] = "rl"
+    algorithm: Annotated[PluginConfig, FromFolder("trainers.algorithms")] = Field(default="grpo", validate_default=True)
+    """How rewards become a gradient: a file of trainers/algorithms, with its keys."""
+    rewards: Annotated[list[Annotated[PluginConfig, FromFolder("trainers.rewards")]], Field(min_length=1)]
+    """What is rewarded: files of trainers/rewards, with their keys; the reward is their weighted sum."""
+    heldout_rewards: list[Annotated[PluginConfig, FromFolder("trainers.rewards")]] = Field(default_factory=list)
+    """What held-out completions are judged by; default: `rewards`. Another judge than the one that is trained against
+    shows when it is being gamed."""
+    rollouts: RolloutsConfig = RolloutsConfig()
+    """What is written in a round."""
+    sampler: Annotated[PluginConfig, FromFolder("trainers.samplers")] = Field(
+        default="transformers", validate_default=True
+    )
+    """Which engine writes, and where."""
+    sync: SyncConfig = SyncConfig()
+    """How weights come to the samplers."""
+    scoring: RewardsConfig = RewardsConfig()
+    """How rewards are computed, and what is done when they fail."""
+    alarm: AlarmConfig = AlarmConfig()
+    """When reward hacking is suspected."""
+    head_chunk: PositiveInt | None = 1024
+    """Tokens whose logits are held in memory at once; null: all of a micro-batch."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        require_names_differ(self.reward_configs, "rewards")
+        require_names_differ(self.heldout_configs, "heldout_rewards")
+        if self.rollouts.group < 2 and self.algorithm.kind in ("grpo", "rloo"):
+            raise ConfigValueError(
+                "The algorithm compares the completions of a prompt.", got=f"rollouts.group: {self.rollouts.group}",
+                expected="2 or more, or an algorithm that needs no group, such as ppo",
+            )  # fmt: skip
+        return self
+
+    @property
+    def settings(self) -> AlgorithmConfig:
+        """The algorithm's."""
+        if not isinstance(self.algorithm, AlgorithmConfig):
+            raise TypeError(f"trainers.algorithms.{self.algorithm.kind}.Config is no AlgorithmConfig")
+        return self.algorithm
+
+    @property
+    def sampling(self) -> SamplerConfig:
+        """The sampler's."""
+        if not isinstance(self.sampler, SamplerConfig):
+            raise TypeError(f"trainers.samplers.{self.sampler.kind}.Config is no SamplerConfig")
+        return self.sampler
+
+    @property
+    def reward_configs(self) -> list[RewardConfig]:
+        """The rewards trained on."""
+        return [one for one in self.rewards if isinstance(one, RewardConfig)]
+
+    @property
+    def heldout_configs(self) -> list[RewardConfig]:
+        """The rewards measured."""
+        return [one for one in self.heldout_rewards if isinstance(one, RewardConfig)] or self.reward_configs
+
+    @property
+    def artifacts(self) -> list[str]:
+        """Names of published models that rewards and critic are."""
+        holders = [*self.rewards, *self.heldout_rewards]
+        named = [getattr(one, "artifact", None) for one in holders] + [getattr(self.algorithm, "critic", None)]
+        return sorted({name for name in named if name is not None})
+
+    def updates(self, batch: int) -> int:
+        """Optimizer steps of a round."""
+        return self.settings.epochs * self.rollouts.completions // batch
+
+
+def refuse_unsupported(config: TrainConfig, workers: int) -> None:  # noqa: ARG001 - one signature for all objectives
+    """Refuse batches that do not share out a round evenly.
+
+    Raises:
+        ConfigValueError: with the figures.
+    """
+    objective: Any = config.objective
+    completions, batch = objective.rollouts.completions, config.batch.sequences
+    if completions % batch:
+        raise ConfigValueError(
+            "A round's completions do not make whole optimizer steps.",
+            got=f"rollouts: {objective.rollouts.prompts} prompts × group {objective.rollouts.group} = {completions}, "
+            f"batch.sequences: {batch}",
+            expected="batch.sequences that divides the completions of a round",
+        )  # fmt: skip
+
+
+def feed(training: Training) -> RolloutFeed:
+    """Batches of rollouts in place of a data set's."""
+    from trainers.rl.feed import RolloutFeed
+
+    return RolloutFeed(training)
+
+
+class Objective:
+    """The algorithm's loss of completions, given their prompts."""
+
+    def __init__(self, config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._config = config
+        self._algorithm = algorithm_of(config.algorithm)
+        self._pad_id: int = tokenizer.pad_token_id
+        self.critic: Any = None
+        """Trained beside the policy, if the algorithm has one (`trainers.rl.critic`)."""
+
+    def prepare(self, job: Job) -> None:
+        """Make the critic, if the algorithm has one."""
+        if self._config.settings.CRITIC:
+            from trainers.rl.critic import make_critic
+
+            self.critic = make_critic(job, getattr(self._config.algorithm, "critic", None))
+
+    @property
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The critic's own learning rate."""
+        if self.critic is None:
+            return []
+        return [ParameterGroup(match=r"^critic\.", learning_rate=getattr(self._config.algorithm, "critic_rate", 1.0))]
+
+    def collate(self, examples: list[Example]) -> Batch:
+        """Packed rows of columns `input_ids`, `prompt_length` [1] and `COLUMNS`.
+
+        Tensors: `input_ids` and `position_ids` [rows, length], `places` and `targets` [t] (where each token of a
+        completion is predicted, in the flattened rows, and which it is), `sequence` [t], and `COLUMNS` [t].
+        """
+        import torch
+
+        from trainers.objectives import Batch
+
+        sequences = [example.row["input_ids"] for example in examples]
+        packed = pack(sequences, self._pad_id)
+        prompts = [int(example.row["prompt_length"][0]) for example in examples]
+        lengths = [len(ids) - prompt for ids, prompt in zip(sequences, prompts, strict=True)]
+        places = [
+            start + np.arange(prompt - 1, prompt - 1 + length)
+            for start, prompt, length in zip(packed.starts, prompts, lengths, strict=True)
+        ]
+        flat = np.concatenate(places).astype(np.int64)
+        tensors = {
+            "input_ids": torch.from_numpy(packed.input_ids),
+            "position_ids": torch.from_numpy(packed.position_ids),
+            "places": torch.from_numpy(flat),
+            "targets": torch.from_numpy(packed.input_ids.reshape(-1)[flat + 1]),
+            "sequence": torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
+        }
+        for name in COLUMNS:
+            values = np.concatenate([example.row[name] for example in examples]).astype(np.float32)
+            tensors[name] = torch.from_numpy(values)
+        counted = [length for example, length in zip(examples, lengths, strict=True) if example.row["weights"][0] > 0]
+        terms = sum(counted) if self._config.settings.normalize == "tokens" else len(counted)
+        return Batch(tensors, terms=terms, tokens=sum(len(ids) for ids in sequences))
+
+    def loss(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> Loss:
+        """The weighted sum of the tokens' losses; without gradient only figures [t]: `logprobs`, and the critic's
+        `values` where there is one.
+        """
+        import torch
+
+        from trainers.losses import selected_logprobs
+        from trainers.objectives import Loss
+
+        hidden = decoder_states(model, tensors).flatten(0, 1)[tensors["places"]]  # [t, hidden]
+        head: Any = model.get_output_embeddings()
+        temperature, chunk = self._config.rollouts.temperature, self._config.head_chunk
+        new, entropy = selected_logprobs(head, hidden, tensors["targets"], temperature, chunk)
+        values = torch.zeros_like(new) if self.critic is None else self.critic(tensors)
+        if not torch.is_grad_enabled():
+            figures = {"logprobs": new} | ({} if self.critic is None else {"values": values})
+            return Loss(new.new_zeros(()), figures)
+        old = tensors["old"].where(tensors["old"] < 0.5, new.detach())  # 1 stands for not scored before
+        tokens = Tokens(
+            new=new, old=old, reference=tensors["reference"], advantages=tensors["advantages"],
+            returns=tensors["returns"], values=values, old_values=tensors["old_values"],
+            correction=self._correction(old, tensors["sampled"]), sequence=tensors["sequence"],
+            num_sequences=int(tensors["sequence"][-1]) + 1,
+        )  # fmt: skip
+        found = self._algorithm.loss(self._config.settings, tokens)
+        weights = tensors["weights"]
+        figures = {name: (weights * value).sum() for name, value in found.figures.items()}
+        return Loss(
+            (weights * found.loss).sum(),
+            {
+                **figures, "entropy": (weights * entropy).sum(),
+                "drift": (weights * (old - tensors["sampled"]).abs()).sum(),
+            },
+        )  # fmt: skip
+
+    def _correction(self, old: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
+        bound = self._config.settings.max_correction
+        return (old - sampled).exp().clamp(max=bound) if bound is not None else old.new_ones(len(old))

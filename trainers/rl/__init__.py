@@ -1,0 +1,1 @@
+"""Reinforcement learning on the training loop: rollouts by sampler actors, rewards, advantages, weight sync."""

@@ -1,0 +1,177 @@
+"""Sampler actors as the controller sees them: give them weights, prove that they hold them, have prompts completed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster.errors import ClusterError, HandoffError
+from trainers.rl.actors import Call, Lost, Pool
+from trainers.rl.config import SyncConfig
+from trainers.rl.weights import Weights, weights_digest
+from trainers.samplers import Completion, Prompt, SamplerConfig, Sampling, Setup, sampler_of
+
+_WRITING_TIMEOUT_S = 3600.0
+
+
+class SamplerActor:
+    """The process of one sampler."""
+
+    def __init__(self, config: SamplerConfig, setup: Setup) -> None:
+        self._sampler = sampler_of(config, setup)
+        self._version = -1
+
+    def load(self, version: int, weights: Weights) -> str:
+        """Take over weights; gives the digest of what the engine then holds."""
+        self._sampler.load(weights)
+        self._version = version
+        return weights_digest(self._sampler.held())
+
+    def generate(self, prompts: list[Prompt], sampling: Sampling) -> tuple[int, list[list[Completion]]]:
+        """The version that wrote, and each prompt's completions."""
+        return self._version, self._sampler.generate(prompts, sampling)
+
+
+class Sent(NamedTuple):
+    """Weights on their way."""
+
+    version: int
+    digest: str
+    calls: list[Call]
+
+
+class Writing(NamedTuple):
+    """Prompts that are being completed."""
+
+    sent: Sent
+    """The weights that were sent last before."""
+    shares: list[list[int]]
+    """Places of the prompts that each call has."""
+    calls: list[Call]
+
+
+class Samplers:
+    """The sampler actors of one learner."""
+
+    def __init__(self, config: SamplerConfig, setup: Setup, sync: SyncConfig) -> None:
+        import ray
+
+        remote: Any = ray.remote(SamplerActor)
+        options = {"num_cpus": config.cpus, "num_gpus": config.gpus, "max_restarts": 0}
+        self._sync = sync
+        self._reference: Any = None
+        self._sent: Sent | None = None
+        self._pool: Pool[Any] = Pool(
+            lambda _: remote.options(**options).remote(config, setup), config.number, "sampler",
+            sync.max_sampler_failures, self._revive,
+        )  # fmt: skip
+
+    @property
+    def version(self) -> int | None:
+        """That of the weights that were sent last."""
+        return None if self._sent is None else self._sent.version
+
+    def send(self, version: int, weights: Weights) -> Sent:
+        """Send weights to all; they take them over when what they write is done. Does not wait."""
+        import ray
+
+        self._pool.forgive()
+        self._reference = ray.put(weights)
+        calls = [self._pool.ask(index, "load", version, self._reference) for index in range(len(self._pool))]
+        self._sent = Sent(version, weights_digest(weights), calls)
+        return self._sent
+
+    def prove(self, sent: Sent) -> None:
+        """Wait until all hold the weights.
+
+        Raises:
+            HandoffError: one holds something else.
+            ClusterError: one did not answer in time.
+        """
+        for call in sent.calls:
+            try:
+                held = self._pool.answer(call, self._sync.timeout_s)
+            except Lost:
+                raise ClusterError(
+                    "A sampler did not take over new weights in time.", field="train.objective.sync.timeout_s",
+                    got=f"version {sent.version}, {self._sync.timeout_s:g} s", expected="an answer",
+                    fix="raise it if writing a round takes longer; else see the sampler's log",
+                ) from None  # fmt: skip
+            if held != sent.digest:
+                raise HandoffError(
+                    "Weight sync: a sampler does not hold the weights that were sent; it would write with others.",
+                    field="weights", got=f"digest {held[:12]} at version {sent.version}",
+                    expected=f"digest {sent.digest[:12]}, the learner's",
+                    fix="the sampler's engine ignores or changes what it is given: report it with the sampler's name",
+                )  # fmt: skip
+
+    def begin(self, prompts: list[Prompt], sampling: Sampling) -> Writing:
+        """Have prompts completed, shared out among the samplers. Does not wait.
+
+        Raises:
+            RuntimeError: no weights were sent yet.
+        """
+        if self._sent is None:
+            raise RuntimeError("samplers were given no weights")
+        count = min(len(self._pool), len(prompts))
+        shares = [list(range(start, len(prompts), count)) for start in range(count)]
+        calls = [
+            self._pool.ask(index, "generate", [prompts[at] for at in share], sampling)
+            for index, share in enumerate(shares)
+        ]
+        return Writing(self._sent, shares, calls)
+
+    def finish(self, writing: Writing) -> list[tuple[int, list[Completion]]]:
+        """(version, completions) of each prompt.
+
+        Raises:
+            HandoffError, ClusterError: as `prove`.
+        """
+        self.prove(writing.sent)
+        found: dict[int, tuple[int, list[Completion]]] = {}
+        for share, call in zip(writing.shares, writing.calls, strict=True):
+            version, completions = self._answer(call)
+            found |= {at: (version, written) for at, written in zip(share, completions, strict=True)}
+        return [found[at] for at in range(len(found))]
+
+    def _answer(self, call: Call) -> tuple[int, list[list[Completion]]]:
+        while True:
+            try:
+                answer: tuple[int, list[list[Completion]]] = self._pool.answer(call, _WRITING_TIMEOUT_S)
+            except Lost:
+                call = self._pool.ask(call.number, call.method, *call.arguments)
+            else:
+                return answer
+
+    def _revive(self, index: int) -> None:
+        if self._sent is not None:
+            call = self._pool.ask(index, "load", self._sent.version, self._reference)
+            self.prove(self._sent._replace(calls=[call]))
+
+    def close(self) -> None:
+        """End the actors."""
+        self._pool.close()
+
+
+def setup_of(base: Path, config: Any, tokenizer: Any, threads: int, max_length: int) -> Setup:
+    """What samplers are built from.
+
+    Args:
+        config: the `TrainConfig`.
+        threads: the learner's.
+    """
+    sampling = config.objective.sampling
+    return Setup(
+        base=base, dtype=config.dtype, adapter=config.adapter, pad_id=int(tokenizer.pad_token_id),
+        end_ids=end_ids(base, tokenizer), threads=sampling.threads or max(1, int(sampling.cpus)) or threads,
+        max_length=max_length,
+    )  # fmt: skip
+
+
+def end_ids(base: Path, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end a completion: the tokenizer's, and those of the model's generation settings."""
+    from cluster.storage import read_json
+
+    settings = read_json(base / "generation_config.json") or {}
+    more = settings.get("eos_token_id")
+    return tuple(sorted({int(tokenizer.eos_token_id), *(more if isinstance(more, list) else [more] if more else [])}))
