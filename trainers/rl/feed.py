@@ -257,7 +257,7 @@ class RolloutFeed:
         settings = self._settings
         if not np.isfinite(rollout.reward) or not (rollout.ended or settings.train_cut_off):
             return 0.0
-        of_each = {
+        of_each: dict[str, float] = {
             "tokens": 1.0, "sequences": 1.0 / len(rollout.completion_ids),
             "length": 1.0 / self._objective.rollouts.max_new_tokens,
         }  # fmt: skip
