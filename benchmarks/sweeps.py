@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 from measure import REPOSITORY, finish, machine, side
 
-STEPS, EVERY = 72, 6
+STEPS, EVERY = 72, 8
 SPACE = {
     "train.learning_rate": {"grid": [3e-4, 6e-4, 1e-3, 2e-3, 3e-3, 6e-3, 1e-2, 2e-2]},
     "train.clip": {"grid": [0.3, 1.0]},
@@ -101,7 +101,7 @@ def searched(sweep: dict[str, Any], steps: int) -> tuple[Any, float, float]:
 
 
 def halving(kind: str) -> dict[str, Any]:
-    scheduler = {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": 2 * EVERY, "reduction": 4}
+    scheduler = {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": EVERY, "reduction": 3}
     record, seconds, _ = searched(
         {"name": f"bench-{kind}", "space": SPACE, "search": "grid", "scheduler": scheduler}, STEPS
     )

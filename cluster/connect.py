@@ -231,15 +231,19 @@ def embedded_capacity(config: ClusterConfig) -> Capacity:
     )
 
 
-def require_fits(config: ClusterConfig, capacity: Capacity) -> None:
+def require_fits(config: ClusterConfig, capacity: Capacity, cpus_beside: float = 0.0, gpus_beside: float = 0.0) -> None:
     """Refuse a job that this cluster can never hold.
+
+    Args:
+        cpus_beside: cores that the job's other processes hold beside the training workers.
+        gpus_beside: their GPUs.
 
     Raises:
         ResourceError: too few CPUs or GPUs in all.
     """
     for name, needed, there, key in (
-        ("CPUs", config.min_workers * config.cpus_per_worker, capacity.cpus, "cpus_per_worker"),
-        ("GPUs", config.min_workers * config.gpus_per_worker, capacity.gpus, "gpus_per_worker"),
+        ("CPUs", config.min_workers * config.cpus_per_worker + cpus_beside, capacity.cpus, "cpus_per_worker"),
+        ("GPUs", config.min_workers * config.gpus_per_worker + gpus_beside, capacity.gpus, "gpus_per_worker"),
         ("CPUs on one node", config.cpus_per_worker, capacity.largest_node_cpus, "cpus_per_worker"),
     ):
         if needed > there:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from cluster.errors import RaysmithError
+from cluster.errors import ConfigError, RaysmithError
 from cluster.storage import ENVIRONMENT_VARIABLE, StorageConfig
 from jobs.console import console, errors
 
@@ -46,13 +46,18 @@ def run(
     keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Leave the endpoint up until Ctrl-C.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, reuse nothing.")] = False,
 ) -> None:
-    """Run a job: what was finished before is reused, what was cut off is resumed."""
+    """Run a job, or a chain of them: what was finished before is reused, what was cut off is resumed."""
+    from jobs.chain import is_chain, load_chain, run_chain
     from jobs.config import load_job
 
-    job = load_job(config, overrides or [], winner)
-    from jobs.run import run as run_job
-
     try:
+        if is_chain(config):
+            _refuse_winner(winner)
+            run_chain(load_chain(config, overrides or []), keep_serving=keep_serving, fresh=fresh)
+            return
+        job = load_job(config, overrides or [], winner)
+        from jobs.run import run as run_job
+
         run_job(job, keep_serving=keep_serving, fresh=fresh)
     except KeyboardInterrupt:
         again = "it without --fresh" if fresh else "the same command"
@@ -62,11 +67,24 @@ def run(
 
 @app.command()
 def plan(config: ConfigFile, overrides: Overrides = None, winner: Winner = None) -> None:
-    """Show what a job would do and need, without allocating anything."""
+    """Show what a job, or a chain of them, would do and need, without allocating anything."""
+    from jobs.chain import is_chain, load_chain, show_chain
     from jobs.config import load_job
     from jobs.plan import show_plan
 
+    if is_chain(config):
+        _refuse_winner(winner)
+        show_chain(load_chain(config, overrides or []))
+        return
     show_plan(load_job(config, overrides or [], winner))
+
+
+def _refuse_winner(winner: str | None) -> None:
+    if winner is not None:
+        raise ConfigError(
+            "A sweep's winner has the values of one job.", field="--winner", got=f"{winner}, for a chain",
+            expected="a job's file", fix="run the link's own file with --winner",
+        )  # fmt: skip
 
 
 @app.command()
@@ -143,6 +161,41 @@ def export(
     from jobs.export import export as export_checkpoint
 
     export_checkpoint(_root(storage), name, to, step)
+
+
+@app.command()
+def rollouts(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose rollouts are wanted.")],
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="FILTER", help="Such as \"reward > 0.5 and completion ~ 'cat'\".")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="COLUMN", help="Least first; with - before it, greatest first.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many, from the beginning.")] = None,
+    last: Annotated[int | None, typer.Option("--last", min=1, help="So many, from the end; default: 10.")] = None,
+    heldout: Annotated[bool, typer.Option("--heldout", help="Those of held-out measurements.")] = False,
+    step: Annotated[
+        int | None, typer.Option("--step", help="Only those of the round, or measurement, at this step.")
+    ] = None,
+    training: Annotated[
+        str | None, typer.Option("--training", help="Which, where the run has several; default: the newest.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Do not cut long text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON each; all, without a limit.")] = False,
+    storage: StorageOption = None,
+) -> None:
+    """Look at what a run wrote while it learnt by reinforcement, with the rewards it got."""
+    from jobs.rollouts import Query, find, json_lines, panels
+
+    query = Query(where, step, sort, limit, last)
+    files = find(_root(storage), name, training, heldout=heldout)
+    if as_json:
+        for line in json_lines(files, query):
+            print(line)
+        return
+    for part in panels(files, query, full=full):
+        _show(part)
 
 
 @app.command("ls")

@@ -26,6 +26,7 @@ _NEEDS = (
     ("train", "data"), ("evaluate", "train"), ("quantize", "data"), ("serve", "quantize"), ("tokenizer", "data"),
 )  # fmt: skip
 _OBJECTIVES = FromFolder("trainers.objectives")
+_FORMATS = FromFolder("trainers.formats")
 _TOKENIZERS = {"causal_lm": "causal", "reward": "causal", "masked_lm": "masked"}
 
 
@@ -136,7 +137,8 @@ def _require_fitting_data(job: JobConfig) -> None:
     if job.train is None or job.data is None:
         return
     objective, formats = job.train.objective.kind, _formats(job.train)
-    if job.data.kind not in formats:
+    kind = getattr(import_module(f"{_FORMATS.package}.{job.data.kind}"), "LIKE", job.data.kind)
+    if kind not in formats:
         names = _OBJECTIVES.names()
         fitting = [name for name in names if job.data.kind in import_module(f"{_OBJECTIVES.package}.{name}").FORMATS]
         raise ConfigValueError(

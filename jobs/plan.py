@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from cluster.artifacts import ArtifactStore
-from cluster.connect import ClusterConfig, connected, embedded_capacity, require_fits
+from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity, require_fits
 from cluster.errors import ClusterError, DataError, ModelError, ResourceError
 from cluster.storage import require_free_space
 from jobs.config import JobConfig
@@ -83,9 +83,14 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
     memory, flops = None, None
     if job.train is not None and job.data is not None:
         assumed = data or DataEstimate(0, 0, job.data.max_length, 1.0)
+        mean_tokens = _mean_tokens(job.data.max_length, data)
+        if (completed := getattr(job.train.objective, "completed", None)) is not None:
+            assumed, mean_tokens = completed(assumed, mean_tokens)
         workers, gpu = job.cluster.min_workers, bool(job.cluster.gpus_per_worker)
         memory = worker_memory(shape, job.train, workers, assumed.longest, assumed.trained_share, gpu=gpu)
-        flops = _flops(shape, job.train, _mean_tokens(job.data.max_length, data), assumed.trained_share)
+        if (with_companions := getattr(job.train.objective, "with_companions", None)) is not None:
+            memory = with_companions(memory, shape, job.train)
+        flops = _flops(shape, job.train, mean_tokens, assumed.trained_share)
     return Plan(shape, data, unread, memory, flops, _disk_bytes(job, shape, data))
 
 
@@ -151,6 +156,16 @@ def checkpoint_bytes(config: TrainConfig, shape: Shape) -> int:
     return _CHECKPOINT_BYTES * trained * (config.checkpoint.keep + 1)
 
 
+def require_job_fits(job: JobConfig, capacity: Capacity) -> None:
+    """Refuse a job whose workers, and what runs beside them, this cluster can never hold.
+
+    Raises:
+        ResourceError: with the figures.
+    """
+    beside = getattr(job.train.objective, "beside", (0.0, 0.0)) if job.train is not None else (0.0, 0.0)
+    require_fits(job.cluster, capacity, *beside)
+
+
 def require_room(job: JobConfig, plan: Plan, copies: int = 1) -> None:
     """Refuse a job that this machine's disk or (for an embedded cluster) memory cannot hold.
 
@@ -162,7 +177,7 @@ def require_room(job: JobConfig, plan: Plan, copies: int = 1) -> None:
     """
     require_free_space(job.storage.location(), plan.disk_bytes, "for this job")
     if job.cluster.address == "local":
-        require_fits(job.cluster, embedded_capacity(job.cluster))
+        require_job_fits(job, embedded_capacity(job.cluster))
     if plan.memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
         return
     needed = plan.memory.total * job.cluster.min_workers * copies
@@ -196,7 +211,7 @@ def show_plan(job: JobConfig) -> None:
     if job.train is not None and job.data is not None:
         _show_training(job, job.train, plan, _mean_tokens(job.data.max_length, plan.data))
     fact("disk", f"up to {size(plan.disk_bytes)} under {job.storage.location()}")
-    reached = _show_fit(job.cluster)
+    reached = _show_fit(job)
     unchecked = ["the data"] * (plan.unread is not None) + ["the cluster"] * (not reached)
     if job.cluster.address == "local":
         require_room(job, plan)
@@ -227,6 +242,8 @@ def stages(job: JobConfig) -> list[str]:
 
 def _show_training(job: JobConfig, config: TrainConfig, plan: Plan, mean_tokens: float) -> None:
     fact("batch", batch_words(config, job.cluster, mean_tokens, plan.data.samples if plan.data else None))
+    for label, words in getattr(config.objective, "facts", list)():
+        fact(label, words)
     if config.adapter is not None:
         trained = plan.shape.num_adapter_parameters(config.adapter.lora)
         fact("trained", trained_words(trained, plan.shape.num_parameters))
@@ -259,8 +276,9 @@ def _show_time(cluster: ClusterConfig, config: TrainConfig, flops: float) -> Non
     fact("time", f"about {', '.join(times)} (assumed: {_UTILIZATION:.0%} of the bfloat16 peak)")
 
 
-def _show_fit(cluster: ClusterConfig) -> bool:
+def _show_fit(job: JobConfig) -> bool:
     """What the cluster has; whether it could be reached."""
+    cluster = job.cluster
     if cluster.address == "local":
         capacity = embedded_capacity(cluster)
         fact("cluster", f"embedded: {capacity.cpus:g} CPUs, {size(capacity.memory_bytes)} of memory free")
@@ -268,7 +286,7 @@ def _show_fit(cluster: ClusterConfig) -> bool:
     try:
         with connected(cluster) as capacity:
             fact("cluster", f"{cluster.address}: {json.dumps(capacity._asdict())}")
-            require_fits(cluster, capacity)
+            require_job_fits(job, capacity)
     except ClusterError as error:
         fact("cluster", f"not reached: {error.message} {error.got}")
         return False

@@ -6,7 +6,6 @@ it speaks of did not happen. The page needs no network and runs no script; its c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -20,7 +19,8 @@ from cluster.storage import read_json
 from jobs.report_cards import cards, figure
 from jobs.report_charts import Chart, curve, size_bars
 from jobs.report_page import write_page
-from jobs.report_run import RunRecord
+from jobs.report_rl import glance, learning_of, section
+from jobs.report_run import RunRecord, points_of
 from jobs.words import duration
 
 _TEMPLATE = "report.html.j2"
@@ -52,10 +52,13 @@ def write_html(run_folder: Path, store: ArtifactStore) -> None:
     config_file = run_folder / "config.yaml"
     config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
     report = {"name": run_folder.name, "status": "unknown", **(read_json(run_folder / "report.json") or {})}
-    run = RunRecord(report, read_metrics(run_folder / "metrics.jsonl"), yaml.safe_load(config_text) or {}, store)
+    metrics = read_metrics(run_folder / "metrics.jsonl")
+    run = RunRecord(report, metrics, yaml.safe_load(config_text) or {}, store, run_folder)
+    learning = learning_of(run)
     write_page(
-        run_folder / "report.html", _TEMPLATE, report=report, cards=list(cards(run)),
-        answers=_answers(run), curves=_curves(run), proofs=_proofs(run),
+        run_folder / "report.html", _TEMPLATE, report=report,
+        cards=[*(glance(learning) if learning else ()), *cards(run)], answers=_answers(run), curves=_curves(run),
+        rollouts=section(learning) if learning else None, proofs=_proofs(run),
         events=run.stage("train").get("events") or [], data=_data(run), example=_example(run), stages=_stages(run),
         sources=_sources(run), bars=list(_bars(run)), lineage=_lineage(run), config=config_text,
     )  # fmt: skip
@@ -71,20 +74,22 @@ def _answers(run: RunRecord) -> dict[str, list[dict[str, Any]]]:
 
 
 def _curves(run: RunRecord) -> list[Chart]:
-    metrics, state = _metrics(run)
+    metrics, state = run.steps()
     charts = []
     for key, title, unit, zero in _CURVES:
-        points = _points(metrics, key)
+        points, note = points_of(metrics, key), unit
         marks: dict[str, float] = {}
         beside: tuple[str, list[tuple[float, float]]] = ("", [])
-        if key == "loss":
+        if key == "loss" and run.is_reinforced():
+            note = "of a step, the algorithm's own: it need not fall while the reward rises"
+        elif key == "loss":
             marks = {f"held-out {when}": stage["heldout_loss"] for when, stage in run.before_and_after().items()}
             if (unigram := run.stage("tokens").get("unigram_loss")) is not None:
                 marks["by frequency alone"] = unigram
-            beside = ("held-out", _points(metrics, "heldout_loss"))
+            beside = ("held-out", points_of(metrics, "heldout_loss"))
         if points:
             middle = f", median {figure(median(value for _, value in points))}" if key in _WITH_MEDIAN else ""
-            charts.append(curve(key, title, unit + middle + state, points, marks, zero=zero, beside=beside))
+            charts.append(curve(key, title, note + middle + state, points, marks, zero=zero, beside=beside))
     return charts + _ranks(run)
 
 
@@ -101,27 +106,6 @@ def _ranks(run: RunRecord) -> list[Chart]:
     marks = {f"rank {rung['rank']}": rung["heldout_loss"] for rung in escalation["rungs"]}
     note = f"of all ranks, one after another; rank {escalation['chosen']} was taken: {escalation['stopped']}"
     return [curve("ranks", "Held-out loss, rank by rank", note, points, marks, zero=False)]
-
-
-def _metrics(run: RunRecord) -> tuple[list[dict[str, Any]], str]:
-    """The training's records, one a step, and what must be said of them."""
-    trained, metrics = run.stage("train"), run.metrics
-    if not trained:
-        here = metrics and metrics[-1].get("attempt") == run.report.get("attempt")
-        return metrics, "" if not metrics else ", unfinished" if here else ", of an earlier attempt"
-    # A reused stage was trained elsewhere: what lies in this directory may be of another training, or missing.
-    # (Compared as JSON, where NaN equals NaN.)
-    if json.dumps(trained["losses"]) == json.dumps(_points(metrics, "loss")):
-        return metrics, ""
-    records: dict[float, dict[str, Any]] = {step: {"step": step, "loss": loss} for step, loss in trained["losses"]}
-    for name, points in (trained.get("heldout_curves") or {}).items():
-        for step, value in points:
-            records.setdefault(step, {"step": step})[f"heldout_{name}"] = value
-    return [records[step] for step in sorted(records)], ""
-
-
-def _points(metrics: list[dict[str, Any]], key: str) -> list[tuple[float, float]]:
-    return [(record["step"], record[key]) for record in metrics if record.get(key) is not None]
 
 
 def _proofs(run: RunRecord) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 10, "text.color": INK, "axes.edgecolor": LINE, "axes.labelcolor": MUTED,
     "xtick.color": LINE, "ytick.color": LINE, "xtick.labelcolor": MUTED, "ytick.labelcolor": MUTED,
     "grid.color": LINE, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.axisbelow": True, "legend.frameon": False,
+    "axes.axisbelow": True, "legend.frameon": False, "text.parse_math": False,
 }  # fmt: skip
 _WIDTH_IN = 4.8
 _BUCKETS = 300
@@ -76,17 +76,44 @@ def curve(
             axes.plot(*zip(*_thinned(second), strict=True), color=WARM, linewidth=1.6, marker=".", label=beside[0])
             axes.legend(loc="best", fontsize=9.5, labelcolor=WARM, handlelength=1)
         _draw_marks(axes, values, {label: value for label, value in marks.items() if math.isfinite(value)})
-        axes.set_xlabel("step")
-        axes.locator_params(axis="x", integer=True, nbins=6)
-        axes.xaxis.set_major_formatter("{x:,g}")
-        axes.yaxis.set_major_formatter("{x:,g}")
-        axes.grid(axis="y")
-        axes.margins(x=0.02, y=0.14)
+        _over_steps(axes)
         if zero:
             axes.set_ylim(bottom=0)
 
     note += f"; {lost} {'step is' if lost == 1 else 'steps are'} not a finite number" if lost else ""
     return Chart(title, note, svg(draw, name, words, height_in=2.5))
+
+
+def lines(name: str, title: str, note: str, series: Mapping[str, _Points]) -> Chart:
+    """Several lines over the training steps, a colour each.
+
+    Args:
+        name: unique on the page; prefixes the SVG's ids.
+        series: label → (step, value); what is not a finite number is left out.
+    """
+    finite = {label: _finite(points) for label, points in series.items()}
+    words = f"{title} over the steps: " + "; ".join(f"{label}{_ends(points)}" for label, points in finite.items())
+
+    def draw(axes: Axes) -> None:
+        drawn = []
+        for index, points in enumerate(finite.values()):
+            steps, values = zip(*_thinned(points), strict=True) if points else ((), ())
+            marker = "." if len(values) <= _DOTTED else None
+            drawn += axes.plot(steps, values, color=_PARTS[index % len(_PARTS)], linewidth=1.6, marker=marker)
+        _over_steps(axes)
+        labels = [f" {label[:24]}" for label in finite]  # matplotlib hides what begins with an underscore
+        axes.legend(drawn, labels, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize=9, handlelength=1)
+
+    return Chart(title, note, svg(draw, name, words, height_in=2.5 + 0.2 * math.ceil(len(series) / 3)))
+
+
+def _over_steps(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.locator_params(axis="x", integer=True, nbins=6)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.grid(axis="y")
+    axes.margins(x=0.02, y=0.14)
 
 
 def _finite(points: _Points) -> _Points:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cluster.artifacts import ArtifactStore, Manifest
@@ -17,6 +19,7 @@ class RunRecord:
     metrics: list[dict[str, Any]]
     config: dict[str, Any]
     store: ArtifactStore
+    folder: Path
 
     def stage(self, name: str) -> dict[str, Any]:
         """A stage's part of the report; empty when it is absent."""
@@ -39,3 +42,28 @@ class RunRecord:
         own = self.stage("train").get("heldout") or {}
         stages = {when: self.stage(f"evaluate_{when}") or own.get(when) for when in ("before", "after")}
         return {when: stage for when, stage in stages.items() if stage and "heldout_loss" in stage}
+
+    def is_reinforced(self) -> bool:
+        """Whether it learns by reinforcement: its held-out loss is the negative of a reward, not a loss."""
+        return ((self.config.get("train") or {}).get("objective") or {}).get("kind") == "rl"
+
+    def steps(self) -> tuple[list[dict[str, Any]], str]:
+        """The training's records, one a step, and what must be said of them."""
+        trained, metrics = self.stage("train"), self.metrics
+        if not trained:
+            here = metrics and metrics[-1].get("attempt") == self.report.get("attempt")
+            return metrics, "" if not metrics else ", unfinished" if here else ", of an earlier attempt"
+        # A reused stage was trained elsewhere: what lies in this directory may be of another training, or missing.
+        # (Compared as JSON, where NaN equals NaN.)
+        if json.dumps(trained["losses"]) == json.dumps(points_of(metrics, "loss")):
+            return metrics, ""
+        records: dict[float, dict[str, Any]] = {step: {"step": step, "loss": loss} for step, loss in trained["losses"]}
+        for name, points in (trained.get("heldout_curves") or {}).items():
+            for step, value in points:
+                records.setdefault(step, {"step": step})[f"heldout_{name}"] = value
+        return [records[step] for step in sorted(records)], ""
+
+
+def points_of(metrics: list[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    """(step, value) of each record that has the key."""
+    return [(record["step"], record[key]) for record in metrics if record.get(key) is not None]

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cluster.artifacts import Manifest
-from cluster.connect import connected, require_fits
+from cluster.connect import connected
 from cluster.rundir import RunDirectory
 from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.plan import make_plan, require_free_port, require_room, stages
+from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded, wait_for_interrupt
 from serving.config import ServeConfig
@@ -39,7 +39,7 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
         fact("run directory", str(directory.path))
         context = Context(job, root, directory, attempt, fresh=fresh, report=plan.report())
         with recorded(context), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
-            require_fits(job.cluster, context.capacity)
+            require_job_fits(job, context.capacity)
             if job.serve is not None:
                 require_no_endpoint()
             tuned, data = run_stages(context)

@@ -17,6 +17,8 @@ from cluster.config import digest
 from jobs.console import console, errors, fact, title
 from jobs.context import Context
 from jobs.report import write_html
+from jobs.report_rl import learning_of, told
+from jobs.report_run import RunRecord
 from jobs.stages.serve import Served
 from jobs.words import duration, size
 
@@ -68,6 +70,7 @@ def complete(context: Context, served: Served | None) -> None:
     _answers(stages)
     for label, words in _heldout(stages):
         fact(label, words)
+    _learnt(RunRecord(report, context.run.read_metrics(), {}, context.store, context.run.path))
     if "quantize" in stages:
         base = context.store.get(stages["model"]["artifact"]) if "model" in stages else None
         sizes = f"{size(base.size_bytes)} → " if base else ""
@@ -101,6 +104,18 @@ def _heldout(stages: dict[str, Any]) -> Iterator[tuple[str, str]]:
     tokens = stages.get("tokens", {})
     if (unigram := tokens.get("unigram_loss")) is not None:
         yield "by frequency alone", f"{unigram:.3f} nats a token, accuracy {tokens['most_frequent_share']:.1%}"
+
+
+def _learnt(run: RunRecord) -> None:
+    """What reinforcement learning came to."""
+    learning = learning_of(run)
+    if learning is None:
+        return
+    for label, value in told(learning):
+        fact(label, value)
+    for alarm in learning.shown_alarms():
+        console.print(Text(f"  {'alarm':<22} {alarm}", style="bold red"))
+    fact("rollouts", f"raysmith rollouts {run.folder.name} --sort -reward")
 
 
 def _answers(stages: dict[str, Any]) -> None:

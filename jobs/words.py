@@ -16,6 +16,8 @@ def batch_words(config: TrainConfig, cluster: ClusterConfig, tokens: float, samp
         samples: sequences of the data; None when they are not known.
     """
     sequences, steps = config.batch.sequences, config.steps
+    tokens += getattr(config.objective, "more_tokens", 0)
+    samples = None if samples is None else samples * getattr(config.objective, "sequences_a_sample", 1)
     per_step, seen = tokens * sequences, _large(tokens * sequences * steps)
     epochs = "" if samples is None else f", {sequences * steps / samples:.2g} epochs"
     return (

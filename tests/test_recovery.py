@@ -51,8 +51,8 @@ def worker_processes() -> list[psutil.Process]:
     """The Ray Train workers below this process's cluster."""
     return [
         process
-        for process in psutil.process_iter(["cmdline"])
-        if any("RayTrainWorker" in part for part in process.info["cmdline"] or [])
+        for process in psutil.Process().children(recursive=True)
+        if process.is_running() and any("RayTrainWorker" in part for part in process.cmdline())
     ]
 
 

@@ -16,7 +16,9 @@ import pytest
 
 from cluster.artifacts import ArtifactStore, Manifest
 from jobs.report import write_html
-from jobs.report_charts import curve
+from jobs.report_charts import curve, lines
+from tests.test_rollouts import rollout, write_run
+from trainers.rl.rollouts import round_file, write_rollouts
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "report.md"
 HOSTILE = "</p><script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)> {{ 7*7 }} & \"quoted\""
@@ -468,6 +470,132 @@ def test_escalated_ranks_have_a_chart_that_says_why_it_stopped(folder: Path, sto
     [chart] = [one for one in charts(page) if one.startswith("Held-out loss, rank by rank")]
     assert "2.1 at step 2, 1.99 at step 8" in chart
     assert "rank 8 was taken: rank 8 gained 0.50% on rank 4" in page.text
+
+
+REINFORCED = """
+name: quickstart
+train: {objective: {kind: rl, heldout_rewards: [{kind: judge}], sync: {max_drift: 0.05}}}
+"""
+ALARM = "suspected reward hacking at step 8: the training reward rose from 0.1 to 0.9"
+
+
+def reinforced_run(folder: Path, training: str = "train-1") -> tuple[Path, list[dict[str, Any]]]:
+    """The directory of a run that has learnt ten steps by reinforcement: its rollouts' folder, and its metrics."""
+    rollouts = write_run(folder.parent.parent, folder.name, training)
+    records = [
+        {
+            "training": training, "step": step, "attempt": "001", "loss": 0.1 / step, "reward": 0.1 * step,
+            "reward_number": 0.1 * step, "reward_too-long": -0.02, "length": 5.0, "ended": 0.5, "mixed_groups": 0.75,
+            "kl_coefficient": 0.1, "staleness": 1.0, "failed_number": 3.0, "failed_too-long": 0.0, "entropy": 2.0,
+            "drift": 0.01, "clip_share": 0.02, "kl": 0.02, "kl_completion": 0.3 * step, "sync_s": 0.1,
+        }
+        for step in range(1, 11)
+    ]  # fmt: skip
+    measured = {"heldout_loss": -0.5, "heldout_reward": 0.5, "heldout_reward_judge": 0.5, "heldout_win_rate": 0.75}
+    records[-1] |= measured
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "config.yaml").write_text(REINFORCED)
+    return rollouts, records
+
+
+def reinforced_report(records: list[dict[str, Any]]) -> dict[str, Any]:
+    train = {
+        "reused": False, "seconds": 5.0, "steps": 10, "attempts": ["001"], "tokens": 400,
+        "losses": [[record["step"], record["loss"]] for record in records],
+        "heldout_curves": {"loss": [[10, -0.5]]},
+        "events": [["001", "resumed at step 2 with 1 workers"], ["001", ALARM], ["001", ALARM]],
+    }  # fmt: skip
+    return {"name": "quickstart", "status": "done", "attempt": "001", "stages": {"train": train}}
+
+
+def test_reinforcement_learning_has_its_section(folder: Path, store: ArtifactStore) -> None:
+    rollouts, records = reinforced_run(folder)
+    last = [rollout(number, f"{number} {HOSTILE}", reward=float(number)) for number in (7, 3, 5)]
+    last += [rollout(number, reward=math.nan) for number in (98, 99)]
+    write_rollouts(round_file(rollouts, 5), last, {"round": 5, "step": 10})
+    page = page_of(folder, store, reinforced_report(records))
+    require_closed(page)
+    assert headings(page) == ["Training", "Rollouts", "Stages", "How to repeat it"]
+    drawn = {words.split(" over ")[0]: words for words in charts(page)}
+    assert drawn["Reward"].endswith(": 0.1 at step 1, 1 at step 10; held-out: 0.125 at step 0, 0.5 at step 10")
+    assert "number: 0.1 at step 1, 1 at step 10; too-long: -0.02" in drawn["Components of the reward"]
+    assert drawn["KL spent"].endswith("0.3 at step 1, 3 at step 10")
+    assert drawn["Win rate"].endswith("; as before 0.5")
+    assert list(drawn)[3:] == [
+        "Win rate", "KL from the reference", "KL spent", "Entropy", "Length", "Ended", "Mixed groups", "Clipped",
+        "Staleness", "Drift",
+    ]  # fmt: skip
+    assert "held-out" not in drawn["Training loss"]  # the negative of a reward is no loss
+    for words in (
+        "0.125 → 0.5", "+0.375 in 10 steps", "75%", "3 nats", "a completion, from the reference model",
+        "Rewards that failed", "by other rewards than the training's", "alarm above 0.05",
+        "raysmith rollouts quickstart --sort -reward",
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert [one for one in page.all("p") if one.get("role") == "alert"] == [{"class": "error", "role": "alert"}]
+    assert page.text.count(ALARM) == 3  # as an alarm, and the two events
+    shown = re.findall(r"<tr><td>(\d+)</td><td>(\w+)</td>", page.html)
+    places = ("best", "median", "worst")
+    assert shown == [(step, place) for step in ("0", "2", "4", "8", "10") for place in places]
+    for number, reward in ((7, "7"), (5, "5"), (3, "3")):
+        assert f"{number} {HOSTILE}" in page.text
+        assert f"{reward} (number " in page.text
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+
+
+def test_a_run_without_rollouts_has_nothing_of_it(folder: Path, store: ArtifactStore) -> None:
+    before = page_of(folder, store, full_report(store))
+    assert "Rollouts" not in headings(before)
+    assert "rollouts" not in before.text
+    (folder / "rollouts" / "train-1").mkdir(parents=True)
+    assert page_of(folder, store, full_report(store)).html == before.html
+
+
+def test_rollouts_of_another_training_are_left_out(folder: Path, store: ArtifactStore) -> None:
+    _, records = reinforced_run(folder)
+    report = reinforced_report(records)
+    report["stages"]["train"]["losses"] = [[1, 9.0]]  # a reused training, made in another directory
+    page = page_of(folder, store, report)
+    assert headings(page) == ["Training", "Stages", "How to repeat it"]
+    assert "held-out" not in charts(page)[0]
+    _, records = reinforced_run(folder, "train-2")
+    write_run(folder.parent.parent, folder.name, "train-3", rounds=1)
+    page = page_of(folder, store, reinforced_report(records))
+    assert "0.125 → 0.5" in page.text
+    assert "in 10 steps" in page.text
+
+
+def test_a_training_that_has_just_begun_shows_its_rollouts_and_alarms(folder: Path, store: ArtifactStore) -> None:
+    write_run(folder.parent.parent, folder.name, rounds=1)
+    (folder / "metrics.jsonl").write_text("")
+    (folder / "config.yaml").write_text(REINFORCED)
+    told = [("train-0", "drift at step 1 of an earlier one"), ("train-1", "drift at step 1: 0.3 nats a token")]
+    events = [{"time": 0, "attempt": "001", "training": training, "event": event} for training, event in told]
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    (folder / "rollouts" / "train-1" / "heldout-000002.parquet").unlink()
+    page = page_of(folder, store, {"name": "quickstart", "status": "running", "stages": {}})
+    assert headings(page)[0] == "Rollouts"
+    assert "before training" in page.text
+    assert "0.3 nats a token" in page.text
+    assert "of an earlier one" not in page.text
+
+
+def test_a_damaged_file_of_rollouts_does_not_cost_the_report(folder: Path, store: ArtifactStore) -> None:
+    rollouts, records = reinforced_run(folder)
+    for name in ("round-000002", "heldout-000010"):
+        (rollouts / f"{name}.parquet").write_bytes(b"cut off")
+    page = page_of(folder, store, reinforced_report(records))
+    assert "before training" in page.text
+    assert len(re.findall(r"<td>best</td>", page.html)) == 4
+
+
+def test_labels_of_lines_are_only_text() -> None:
+    labels = ["_hidden", "$\\frac", HOSTILE]
+    drawn = lines("parts", "Parts", "", {label: [(1.0, 0.5), (2.0, float("nan"))] for label in labels})
+    page = Page(str(drawn.svg))
+    for label in labels:
+        assert label[:24] in page.text
+    assert lines("none", "None", "", {"empty": []}).svg
 
 
 def documented_keys() -> list[tuple[str, ...]]:

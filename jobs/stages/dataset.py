@@ -22,18 +22,24 @@ def collect(context: Context, config: DataConfig) -> Manifest:
     data_format = format_of(config)
     identity = data_format.identity(config)
 
+    models = {name: context.store.get(name) for name in getattr(config, "artifacts", [])}
+
     def work(folder: Path) -> Made:
-        report = context.remote("collect", _collect, with_absolute_paths(config), folder, cpus=cores(config))
+        places = {name: context.files(manifest) for name, manifest in models.items()}
+        report = context.remote("collect", _collect, with_absolute_paths(config), folder, places, cpus=cores(config))
         return Made(report, source=_source(config))
 
     # Of a mixture, the weights are the tokens' affair.
     unused: Any = {"name": True, "max_length": True, "sources": {"__all__": {"weight"}}}
     settings = config.model_dump(mode="json", exclude=unused)
     outcome = context.make(
-        "dataset", VERSION, settings, {}, work, publish_as=config.name, kind="dataset", outside=identity
-    )
+        "dataset", VERSION, settings, {f"model {name}": one for name, one in models.items()}, work,
+        publish_as=config.name, kind="dataset", outside=identity,
+    )  # fmt: skip
     for name, counts in outcome.report.get("sources", {}).items():
         fact(name, ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in counts.items() if count))
+    for label, words in getattr(format_of(config), "collected", lambda _: [])(outcome.report):
+        fact(label, words)
     return outcome.artifact
 
 
@@ -50,5 +56,6 @@ def _source(config: DataConfig) -> dict[str, str]:
     return named | ({"sources": ", ".join(sources)} if sources else {})
 
 
-def _collect(progress: ProgressFile, config: DataConfig, folder: Path) -> dict[str, Any]:
-    return format_of(config).collect(progress, config, folder)
+def _collect(progress: ProgressFile, config: DataConfig, folder: Path, models: dict[str, Path]) -> dict[str, Any]:
+    more = {"artifacts": models} if models else {}
+    return format_of(config).collect(progress, config, folder, **more)

@@ -52,8 +52,10 @@ class Format(Protocol):
         """
         ...
 
-    def collect(self, progress: ProgressFile, config: PluginConfig, folder: Path) -> dict[str, Any]:
+    def collect(self, progress: ProgressFile, config: PluginConfig, folder: Path, **more: Any) -> dict[str, Any]:
         """Write the data set into `folder`; gives its part of report.json.
+
+        A format whose `Config` has `artifacts` (names of published models) is given their folders as `artifacts`.
 
         Raises:
             DataError: a file is malformed, with the line; or nothing is left to train on.

@@ -16,6 +16,7 @@ from cluster.errors import ConfigValueError
 from trainers.algorithms import AlgorithmConfig, Tokens, algorithm_of
 from trainers.config import ParameterGroup
 from trainers.data.packing import pack
+from trainers.formats import DataEstimate
 from trainers.objectives._next_token import decoder_states
 from trainers.rl.config import (
     AlarmConfig,
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
     from trainers.config import TrainConfig
     from trainers.loop import Job, Training
+    from trainers.memory import WorkerMemory
     from trainers.objectives import Batch, Example, Loss
     from trainers.rl.feed import RolloutFeed
+    from trainers.shape import Shape
 
 FORMATS = ("prompts",)
 HEAD = "causal_lm"
@@ -110,6 +113,58 @@ class Config(PluginConfig):
         holders = [*self.rewards, *self.heldout_rewards]
         named = [getattr(one, "artifact", None) for one in holders] + [getattr(self.algorithm, "critic", None)]
         return sorted({name for name in named if name is not None})
+
+    @property
+    def beside(self) -> tuple[float, float]:
+        """Cores and GPUs that the samplers hold."""
+        sampling = self.sampling
+        return sampling.number * sampling.cpus, sampling.number * sampling.gpus
+
+    def completed(self, data: DataEstimate, mean_tokens: float) -> tuple[DataEstimate, float]:
+        """The estimate of prompts with their completions, each as long as it may be, and the mean tokens of both."""
+        more = self.more_tokens
+        whole = DataEstimate(
+            data.samples, data.tokens + more * data.samples, data.longest + more, more / (mean_tokens + more)
+        )
+        return whole, mean_tokens + more
+
+    def with_companions(self, memory: WorkerMemory, shape: Shape, config: TrainConfig) -> WorkerMemory:
+        """A worker's memory with the critic, as large as the policy, and with the frozen reference model, if any."""
+        if self.settings.CRITIC:
+            parts = memory._asdict()
+            memory = memory._replace(**{name: 2 * value for name, value in parts.items() if name != "runtime"})
+        if self.settings.needs_reference and (config.adapter is None or config.adapter.start is not None):
+            bytes_a_weight = 4 if config.dtype == "float32" else 2
+            memory = memory._replace(weights=memory.weights + bytes_a_weight * shape.num_parameters)
+        return memory
+
+    @property
+    def more_tokens(self) -> int:
+        """Tokens by which a sequence may be longer than its sample, a prompt."""
+        return self.rollouts.max_new_tokens
+
+    @property
+    def sequences_a_sample(self) -> int:
+        """How many sequences are trained on when each sample was drawn once."""
+        return self.rollouts.group * self.settings.epochs
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Lines of the plan."""
+        wanted, sampling = self.rollouts, self.sampling
+        order = (
+            f"up to {wanted.max_staleness} rounds ahead of training"
+            if wanted.max_staleness
+            else "in turn with training"
+        )
+        shared = "shares the learner's cores" if not (sampling.cpus or sampling.gpus) else (
+            f"{sampling.cpus:g} cores and {sampling.gpus:g} GPUs each"
+        )  # fmt: skip
+        rewards = " + ".join(f"{one.weight:g} × {one.label}" for one in self.reward_configs)
+        return [
+            ("rollouts", f"{wanted.prompts} prompts × {wanted.group} completions a round, {order}"),
+            ("sampler", f"{sampling.number} × {sampling.kind}, {shared}"),
+            ("reward", rewards),
+        ]
 
     def updates(self, batch: int) -> int:
         """Optimizer steps of a round."""

@@ -73,7 +73,7 @@ class Pool(Generic[R]):
 
         Raises:
             ClusterError: they died too often.
-            Lost: the actor was too slow, or died and is not asked again.
+            Lost: the actor was too slow, or died and is not asked again; `replace` has another one take its place.
         """
         import ray
         from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
@@ -83,19 +83,23 @@ class Pool(Generic[R]):
             try:
                 return ray.get(call.future, timeout=max(0.0, until - time.monotonic()))
             except GetTimeoutError:
-                self._replace(call, f"no answer to `{call.method}` in {timeout_s:g} s")
                 raise Lost(f"no answer in {timeout_s:g} s") from None
             except RayTaskError as error:
                 if isinstance(error.cause, RaysmithError):
                     raise error.cause from None
                 raise  # a bug of ours, or the engine's: its traceback is wanted
             except RayActorError as error:
-                self._replace(call, str(error).strip().splitlines()[0])
+                self.replace(call, str(error).strip().splitlines()[0])
                 if not again:
                     raise Lost("its process died") from None
                 call = self.ask(call.number, call.method, *call.arguments)
 
-    def _replace(self, call: Call, reason: str) -> None:
+    def replace(self, call: Call, reason: str) -> None:
+        """Start another actor in place of the one that a call was made to, unless that was done before.
+
+        Raises:
+            ClusterError: that happened too often.
+        """
         import ray
 
         if call.actor is not self.actors[call.number]:

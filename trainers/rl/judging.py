@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.errors import ClusterError, DataError
+from cluster.errors import ClusterError, DataError, ResourceError
 from trainers.rewards import Sample, is_plain, scorer_of
 from trainers.rl.actors import Lost, Pool
 from trainers.rl.config import RewardConfig
@@ -54,6 +54,7 @@ class RewardActor:
 
         Raises:
             DataError: the prompts lack what a reward needs.
+            ResourceError: this machine does.
         """
         rewards: list[dict[str, float]] = [{} for _ in samples]
         reasons: dict[str, str] = {}
@@ -64,8 +65,8 @@ class RewardActor:
                 try:
                     with _limited(config.timeout_s * len(part)):
                         values += [float(value) for value in scorer(part)]
-                except DataError:
-                    raise  # the data is wrong, not the completion
+                except (DataError, ResourceError):
+                    raise  # the data or the machine is wrong, not the completion
                 except Exception as error:
                     values += [FAILED] * len(part)
                     reasons[config.label] = f"{type(error).__name__}: {error}"[:200]
@@ -136,6 +137,7 @@ class Judges:
             try:
                 judged = self._pool.answer(call, limit * (1 + at // len(self._pool)), again=False)
             except Lost as error:
+                self._pool.replace(call, str(error))
                 why = f"{error}, and it could not be interrupted"
                 judged = Judged(
                     [{one.label: FAILED for one in self._configs} for _ in chunk],

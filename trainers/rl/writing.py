@@ -138,7 +138,8 @@ class Samplers:
         while True:
             try:
                 answer: tuple[int, list[list[Completion]]] = self._pool.answer(call, _WRITING_TIMEOUT_S)
-            except Lost:
+            except Lost as lost:
+                self._pool.replace(call, str(lost))
                 call = self._pool.ask(call.number, call.method, *call.arguments)
             else:
                 return answer
