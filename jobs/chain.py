@@ -83,9 +83,10 @@ def load_chain(path: Path, overrides: list[str]) -> list[Link]:
 
 def _made_by(job: JobConfig) -> list[str]:
     """Names of what a job publishes that another may begin with."""
+    base = [job.model.name] if job.model.artifact is None and job.model.scratch is None else []
     if job.train is None:
-        return [job.model.name]
-    return [f"{job.name}-{kind}" for kind in (("adapter", "merged") if job.train.adapter else ("model",))]
+        return base
+    return base + [f"{job.name}-{kind}" for kind in (("adapter", "merged") if job.train.adapter else ("model",))]
 
 
 def _require_inputs(job: JobConfig, link: str, made: dict[str, JobConfig]) -> None:
