@@ -44,9 +44,9 @@ def run(options: argparse.Namespace, asynchronous: bool | None) -> dict[str, Any
 
 
 def timed(rank: int, workers: int, training: Any) -> dict[str, float]:
-    from trainers.loop import _Training
+    from trainers.loop import Training
 
-    loop = _Training(training, rank, workers)
+    loop = Training(training, rank, workers)
     marks: list[float] = []
     step = loop._step
 

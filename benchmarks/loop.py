@@ -69,7 +69,7 @@ def raysmith(options: argparse.Namespace) -> dict[str, Any]:
     from trainers.data.chat import render_file
     from trainers.data.store import tokenizer_digest
     from trainers.formats.chat import write_conversations
-    from trainers.loop import Job, _Training
+    from trainers.loop import Job, Training
     from trainers.models import load_tokenizer
 
     folder, base = Path(tempfile.mkdtemp()), model_folder()
@@ -89,7 +89,7 @@ def raysmith(options: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     os.environ |= {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
-    training = _Training(job, 0, 1)
+    training = Training(job, 0, 1)
     training.saver.save = lambda *_: None  # type: ignore[method-assign]  # the baselines do not save either
     torch.set_num_threads(options.threads)
     training.run()

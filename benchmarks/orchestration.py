@@ -73,10 +73,10 @@ def under_torchrun(options: argparse.Namespace) -> dict[str, Any]:
 def worker(options: argparse.Namespace) -> dict[str, Any]:
     import torch.distributed as dist
 
-    from trainers.loop import _Training
+    from trainers.loop import Training
 
     dist.init_process_group("gloo")
-    _Training(training(options.folder, 1), dist.get_rank(), dist.get_world_size()).run()
+    Training(training(options.folder, 1), dist.get_rank(), dist.get_world_size()).run()
     dist.destroy_process_group()
     return {}
 

@@ -216,9 +216,9 @@ def test_a_sweep_that_fails_costs_no_checkpoint(tmp_path: Path, model: Path, tok
 
 
 def train_where_nothing_can_be_removed(rank: int, workers: int, job: Job) -> None:
-    from trainers.loop import _Training
+    from trainers.loop import Training
 
-    loop = _Training(job, rank, workers)
+    loop = Training(job, rank, workers)
 
     def refuse(name: str) -> None:
         raise OSError("held open")

@@ -93,19 +93,19 @@ def _run(
 
 def train_all(rank: int, count: int, jobs: list[Job]) -> None:
     """Train several jobs, one after the other."""
-    from trainers.loop import _Training
+    from trainers.loop import Training
 
     for job in jobs:
-        _Training(job, rank, count).run()
+        Training(job, rank, count).run()
 
 
 def held_before_the_step(rank: int, count: int, job: Job) -> int:
     """Train; gives the bytes of all tensors that were there when the optimizer stepped for the last time."""
     import torch
 
-    from trainers.loop import _Training
+    from trainers.loop import Training
 
-    loop = _Training(job, rank, count)
+    loop = Training(job, rank, count)
     step, held = loop.engine.step, 0
 
     def measured_step() -> None:
