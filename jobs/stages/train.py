@@ -182,6 +182,8 @@ def summary(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     for name in ("loss", "accuracy"):
         if points := curve(metrics, f"heldout_{name}"):
             report.setdefault("heldout_curves", {})[name] = points
+    if rewards := curve(metrics, "reward"):
+        report["rewards"] = rewards
     return report
 
 
@@ -191,7 +193,10 @@ def curve(metrics: list[dict[str, Any]], key: str) -> list[list[float]]:
 
 
 def _show(report: dict[str, Any], config: TrainConfig) -> None:
-    fact("training loss", f"{report['first_loss']:.3f} → {report['final_loss']:.3f} in {report['steps']} steps")
+    if rewards := report.get("rewards"):
+        fact("training reward", f"{rewards[0][1]:.3f} → {rewards[-1][1]:.3f} in {report['steps']} steps")
+    else:
+        fact("training loss", f"{report['first_loss']:.3f} → {report['final_loss']:.3f} in {report['steps']} steps")
     if report.get("tokens_per_s"):
         wait = report.get("data_wait_share")
         beside = "" if wait is None else f", {wait:.0%} of the time waiting for data"
@@ -202,6 +207,7 @@ def _show(report: dict[str, Any], config: TrainConfig) -> None:
         fact("trained", trained_words(parameters["trained"], parameters["model"]))
     if report.get("best") and config.evaluation is not None:
         step, loss = report["best"]["step"], report["best"]["heldout_loss"]
-        fact("best held-out loss", f"{loss:.3f} at step {step:.0f}; published: the {config.evaluation.publish} step")
+        label, value = ("best held-out reward", -loss) if rewards else ("best held-out loss", loss)
+        fact(label, f"{value:.3f} at step {step:.0f}; published: the {config.evaluation.publish} step")
     if report.get("stopped"):
         fact("stopped early", report["stopped"])

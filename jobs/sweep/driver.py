@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity, require_fits
+from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity
 from cluster.errors import ClusterError, ConfigError, ResourceError
 from cluster.rundir import RunDirectory
 from cluster.storage import read_json, require_free_space
 from jobs.config import SWEEP_RECORD, JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.plan import checkpoint_bytes, make_plan, require_room
+from jobs.plan import checkpoint_bytes, make_plan, require_job_fits, require_room
 from jobs.plan import show_plan as show_job_plan
 from jobs.run import base_and_data
 from jobs.summary import recorded
@@ -66,7 +66,7 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
         fact("run directory", str(directory.path))
         context = Context(job, root, directory, attempt)
         with recorded(context, html=False), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
-            require_fits(job.cluster, context.capacity)
+            require_job_fits(job, context.capacity)
             search(sweep, record, context)
             context.report["status"] = "done"
     return record

@@ -21,7 +21,7 @@ from trainers.objectives._next_token import decoder_states
 from trainers.rl.config import (
     AlarmConfig,
     RewardConfig,
-    RewardsConfig,
+    ScoringConfig,
     RolloutsConfig,
     SyncConfig,
     require_names_differ,
@@ -65,7 +65,7 @@ class Config(PluginConfig):
     """Which engine writes, and where."""
     sync: SyncConfig = SyncConfig()
     """How weights come to the samplers."""
-    scoring: RewardsConfig = RewardsConfig()
+    scoring: ScoringConfig = ScoringConfig()
     """How rewards are computed, and what is done when they fail."""
     alarm: AlarmConfig = AlarmConfig()
     """When reward hacking is suspected."""

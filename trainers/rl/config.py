@@ -61,11 +61,11 @@ class SyncConfig(Config):
     """Mean |Δ log p|, nats a token, between sampler and learner on fresh rollouts of the same version, above which an
     alarm is raised: rounding gives 0.001 to 0.02, other weights or another template much more."""
     max_sampler_failures: NonNegativeInt = 3
-    """Deaths of samplers and reward workers in a round that are survived by starting them anew."""
+    """Deaths of samplers in a round that are survived by starting them anew."""
 
 
-class RewardsConfig(Config):
-    """What is done with rewards that fail."""
+class ScoringConfig(Config):
+    """Who judges, and what is done when that fails."""
 
     max_failed: float = Field(default=0.5, ge=0, le=1)
     """Share of a round's completions whose reward may fail; above it training stops with the reason."""

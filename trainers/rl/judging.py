@@ -110,17 +110,20 @@ class Judges:
         self._configs, self._max_failed = configs, max_failed
         self._pool: Pool[Any] = Pool(
             lambda _: remote.options(num_cpus=0, max_restarts=0).remote(configs, artifacts), number, "reward worker",
-            None, lambda _: None,
+            None, self._require_ready,
         )  # fmt: skip
         for index in range(number):
-            try:
-                self._pool.answer(self._pool.ask(index, "ready"), _START_S, again=False)
-            except Lost as error:
-                raise ClusterError("A reward worker does not start.", field="rewards", got=str(error)) from None
+            self._require_ready(index)
         self.failed: Counter[str] = Counter()
         """Component → failures so far."""
         self.reasons: dict[str, str] = {}
         """Component → why it failed last."""
+
+    def _require_ready(self, index: int) -> None:
+        try:
+            self._pool.answer(self._pool.ask(index, "ready"), _START_S, again=False)
+        except Lost as error:
+            raise ClusterError("A reward worker does not start.", field="rewards", got=str(error)) from None
 
     def judge(self, samples: list[Sample]) -> list[dict[str, float]]:
         """Components of each completion.
@@ -130,22 +133,32 @@ class Judges:
             DataError: the prompts lack what a reward needs.
         """
         chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
-        calls = [self._pool.ask(at % len(self._pool), "judge", chunk) for at, chunk in enumerate(chunks)]
-        limit = _GRACE_S + sum(config.timeout_s for config in self._configs) * _CHUNK
+        workers = len(self._pool)
+        found = [
+            rewards
+            for start in range(0, len(chunks), workers)
+            for rewards in self._judge(chunks[start : start + workers])
+        ]
+        self._count(found)
+        return found
+
+    def _judge(self, chunks: list[list[Sample]]) -> list[dict[str, float]]:
+        """One chunk a worker; one whose worker died or hung is judged again piece by piece."""
+        calls = [self._pool.ask(at, "judge", chunk) for at, chunk in enumerate(chunks)]
         found: list[dict[str, float]] = []
-        for at, (chunk, call) in enumerate(zip(chunks, calls, strict=True)):
+        for chunk, call in zip(chunks, calls, strict=True):
+            limit = _GRACE_S + sum(config.timeout_s for config in self._configs) * len(chunk)
             try:
-                judged = self._pool.answer(call, limit * (1 + at // len(self._pool)), again=False)
+                judged = self._pool.answer(call, limit, again=False)
             except Lost as error:
                 self._pool.replace(call, str(error))
-                why = f"{error}, and it could not be interrupted"
-                judged = Judged(
-                    [{one.label: FAILED for one in self._configs} for _ in chunk],
-                    {one.label: why for one in self._configs},
-                )
+                if len(chunk) > 1:
+                    found += [rewards for sample in chunk for rewards in self._judge([[sample]])]
+                    continue
+                failed = dict.fromkeys((config.label for config in self._configs), FAILED)
+                judged = Judged([failed], dict.fromkeys(failed, str(error)))
             found += judged.rewards
             self.reasons |= judged.reasons
-        self._count(found)
         return found
 
     def _count(self, found: list[dict[str, float]]) -> None:

@@ -1,0 +1,227 @@
+"""Reward functions, a judge on this machine, the pairs it makes, and workers that are killed by what they judge."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.connect import Capacity
+from cluster.errors import DataError
+from cluster.progress import ProgressFile
+from tests.job_file import load, refusal
+from tests.test_rl import JOB, write_prompts
+from tests.tiny import conversations, make_tiny_model
+from trainers.formats import judged, pairs
+from trainers.models import load_tokenizer
+from trainers.objectives.rl import Config as RlConfig
+from trainers.rewards import Sample, json_schema, length, number, pattern, scorer_of
+from trainers.rewards.model import Config as ModelConfig
+from trainers.rewards.model import closing_of
+from trainers.rl.judge import Judge, JudgeConfig
+from trainers.rl.judging import Judges
+
+
+def sample(completion: str, **record: Any) -> Sample:
+    return Sample("prompt", completion, [1, 2, 3], 1, True, record)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "expected"),
+    [
+        ("180 / 60 = 3\n#### 3", {}, 1.0),
+        ("so it is 3.0 hours", {}, 1.0),
+        ("3 hours, or 180 minutes", {}, 0.0),
+        ("#### 3, of 7", {"after": "####"}, 0.0),
+        ("3", {"after": "####"}, 0.0),
+        ("#### 5 #### 3", {"after": "####"}, 1.0),
+        ("nothing", {}, 0.0),
+        ("", {}, 0.0),
+        ("-3", {}, 0.0),
+    ],
+)
+def test_the_last_number_counts(text: str, settings: dict[str, str], expected: float) -> None:
+    assert number.score(number.Config(**settings), sample(text, answer="3")) == expected  # type: ignore[arg-type]
+    assert number.score(number.Config(), sample("1,234.50", answer=1234.5)) == 1.0
+
+
+def test_a_prompt_without_the_field_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="lacks a field") as caught:
+        number.score(number.Config(answer="solution"), sample("3", answer="3"))
+    assert caught.value.field == "solution"
+
+
+def test_patterns_lengths_and_schemas() -> None:
+    steps = pattern.Config(pattern=r"\d+ / \d+ = \d+\n#### \d+")
+    assert pattern.score(steps, sample(" 180 / 60 = 3\n#### 3\n")) == 1.0
+    assert pattern.score(steps, sample("well, 180 / 60 = 3\n#### 3")) == 0.0
+    assert pattern.score(pattern.Config(pattern="cat", whole=False), sample("a cat!")) == 1.0
+    with pytest.raises(ValueError, match="Not a regular expression"):
+        pattern.Config(pattern="(")
+
+    def of_length(tokens: int) -> float:
+        settings = length.Config(at_least=4, at_most=8, margin=4)
+        return length.score(settings, Sample("", "", list(range(10 + tokens)), 10, True, {}))
+
+    assert [of_length(tokens) for tokens in (0, 2, 4, 8, 10, 12, 20)] == [0.0, 0.5, 1.0, 1.0, 0.5, 0.0, 0.0]
+    form = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    schema = json_schema.Config(schema_of_answer=form)
+    found = [json_schema.score(schema, sample(text)) for text in ('{"n": 3}', '{"n": "3"}', '{"n": 3} ok', "[", "{}")]
+    assert found == [1.0, 0.0, 0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="Not a JSON schema"):
+        json_schema.Config(schema_of_answer={"type": "thing"})
+    elsewhere = json_schema.Config(schema_of_answer={"$ref": "http://127.0.0.1:9/other.json"})
+    with pytest.raises(Exception, match="Unresolvable"):
+        json_schema.score(elsewhere, sample("{}"))
+
+
+def test_a_reward_worker_that_dies_costs_its_completions_alone(
+    ray_cluster: Capacity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainers.rl import judging
+
+    class Deadly(judging.RewardActor):
+        """Whose process ends on some completions."""
+
+        def judge(self, samples: list[Sample]) -> judging.Judged:
+            if any(one.completion == "bad" for one in samples):
+                import os
+
+                os._exit(1)
+            return super().judge(samples)
+
+    monkeypatch.setattr(judging, "RewardActor", Deadly)
+    judges = Judges([pattern.Config(pattern="good")], {}, 1, 0.9)
+    try:
+        found = judges.judge([sample("good")] * 16 + [sample("bad")] + [sample("good")] * 20)
+    finally:
+        judges.close()
+    failed = [math.isnan(rewards["pattern"]) for rewards in found]
+    assert failed == [False] * 16 + [True] + [False] * 20
+    assert judges.failed["pattern"] == 1
+    assert "died" in judges.reasons["pattern"]
+
+
+# --- a learned reward is read where it was trained to be
+
+
+def test_a_reward_model_reads_a_completion_like_a_conversation(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from trainers.data.chat import render
+    from trainers.objectives.reward import initialise_head
+
+    make_tiny_model(tmp_path / "base", hidden=64)
+    tokenizer: Any = load_tokenizer(tmp_path / "base")
+    model: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=1)
+    initialise_head(model, 0, tokenizer.pad_token_id)
+    model.save_pretrained(tmp_path / "base")
+    conversation = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "it sees a dog"}]
+    whole = render(tokenizer, conversation).input_ids
+    closing = closing_of(tokenizer)
+    assert whole[-len(closing) :] == closing
+    assert closing[0] == tokenizer.eos_token_id
+    drawn = whole[: len(whole) - len(closing)]
+    scorer = scorer_of(ModelConfig(artifact="judge"), {"judge": tmp_path / "base"})
+    ended = Sample("", "", [*drawn, tokenizer.eos_token_id], 3, True, {})
+    cut_off = Sample("", "", drawn, 3, False, {})
+    with torch.no_grad():
+        loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", dtype=torch.bfloat16)
+        expected = float(loaded(torch.tensor([whole])).logits)
+    assert scorer([ended, cut_off]) == pytest.approx([expected, expected], abs=0.02)
+
+
+# --- judges
+
+
+@pytest.fixture(scope="module")
+def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judge")
+    make_tiny_model(folder, hidden=64)
+    return folder
+
+
+def test_a_local_judge_is_asked_in_both_orders(judge_model: Path) -> None:
+    judge = Judge(JudgeConfig(rubric="Be kind.", artifact="judge", batch=3), {"judge": judge_model})
+    prompts, firsts, seconds = ["the cat"] * 2, ["it sees a dog", "the red house"], ["a tree goes home", "it rains"]
+    one = judge.compare(prompts, firsts, seconds)
+    other = judge.compare(prompts, seconds, firsts)
+    for straight, swapped in zip(one, other, strict=True):
+        assert 0.0 < straight.preference < 1.0
+        assert straight.preference == pytest.approx(1.0 - swapped.preference, abs=1e-3), "the order has no say"
+        assert straight.biased == swapped.biased
+    grades = judge.grade(prompts, firsts)
+    assert grades == pytest.approx([judge.grade([p], [f])[0] for p, f in zip(prompts, firsts, strict=True)], abs=0.02)
+    with pytest.raises(ValueError, match="Exactly one judge"):
+        JudgeConfig(rubric="Be kind.")
+
+
+def test_judged_pairs_are_pairs(judge_model: Path, tmp_path: Path) -> None:
+    write_prompts(tmp_path)
+    turns: list[Any] = [one["messages"] for one in conversations(4, 5)]
+    human = [{"prompt": one[:1], "chosen": one[1:], "rejected": "no"} for one in turns]
+    (tmp_path / "human.jsonl").write_text("\n".join(map(json.dumps, human)))
+    config = judged.Config(
+        train=tmp_path / "train.jsonl", heldout=tmp_path / "human.jsonl", policy="policy", max_new_tokens=8,
+        least_margin=0.0, judge=JudgeConfig(rubric="Be kind.", artifact="judge"),
+    )  # fmt: skip
+    assert config.artifacts == ["judge", "policy"]
+    (tmp_path / "dataset").mkdir()
+    progress = ProgressFile(tmp_path / "progress.json")
+    report = judged.collect(
+        progress, config, tmp_path / "dataset", artifacts={"policy": judge_model, "judge": judge_model}
+    )
+    assert report["judged"] == 12
+    assert report["kept"] + report["alike"] + report["undecided"] == 12
+    assert 0.0 <= report["agreement"] <= 1.0
+    kept = list(pairs.read_pairs(tmp_path / "dataset" / "train.jsonl"))
+    assert len(kept) == report["kept"] > 0
+    tokens = judged.tokenize(progress, config, judge_model, tmp_path / "dataset", tmp_path / "tokens")  # type: ignore[arg-type]
+    assert tokens["train"]["samples"] == report["kept"]
+    assert "12 prompts" in dict(judged.collected(report))["judged"]
+
+
+# --- what is refused before anything is taken
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["train.batch.sequences=12"], ("whole optimizer steps", "divides the completions")),
+        (["train.objective.rollouts.group=1"], ("compares the completions of a prompt",)),
+        (["train.objective.rewards=[]"], ("train.objective.rewards",)),
+        (["train.objective.rewards=[{kind: lenght, at_most: 3}]"], ("lenght", "length")),
+        (["train.objective.rewards=[{kind: number}, {kind: number}]"], ("the same name",)),
+        (["train.objective.algorithm={kind: grpo, clip_hgh: 0.3}"], ("clip_hgh", "clip_high")),
+        (["data={kind: pairs, train: a, heldout: b}"], ("data of kind prompts",)),
+        (["evaluate={}"], ("measures itself",)),
+    ],
+)  # fmt: skip
+def test_a_wrong_rl_job_is_refused(
+    overrides: list[str], words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = refusal(JOB.format(root=tmp_path, model=tmp_path), *overrides)
+    for word in words:
+        assert word in str(error)
+
+
+def test_named_models_are_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rewards = "train.objective.rewards=[{kind: model, artifact: kind-model}]"
+    job = load(
+        JOB.format(root=tmp_path, model=tmp_path), rewards, "train.objective.algorithm={kind: ppo, critic: other-model}"
+    )
+    assert job.train is not None
+    objective = job.train.objective
+    assert isinstance(objective, RlConfig)
+    assert objective.artifacts == ["kind-model", "other-model"]
