@@ -21,8 +21,8 @@ from trainers.objectives._next_token import decoder_states
 from trainers.rl.config import (
     AlarmConfig,
     RewardConfig,
-    ScoringConfig,
     RolloutsConfig,
+    ScoringConfig,
     SyncConfig,
     require_names_differ,
 )

@@ -1,0 +1,123 @@
+"""The recipes of reinforcement learning in small: reward model and PPO, a judge and GRPO, and a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.connect import Capacity
+from cluster.rundir import read_metrics
+from jobs.sweep.space import load_sweep
+from tests.job_file import load
+from tests.test_job_kinds import run_job, write_pairs
+from tests.test_rl import write_prompts
+from tests.test_sweeps import searched
+from trainers.rl.rollouts import read_rollouts
+
+COMMON = """\
+cluster: {{workers: 1}}
+storage: {{root: {root}/store}}
+model: {{path: {model}, name: small-base}}
+"""
+REWARD = """\
+name: {name}
+data: {data}
+train:
+  objective: reward
+  steps: 6
+  batch: {{sequences: 4, micro: 4}}
+  learning_rate: 1e-3
+  dtype: float32
+  trackers: []
+"""
+RL = """\
+name: policy
+data: {{kind: prompts, train: {root}/prompts/train.jsonl, heldout: {root}/prompts/heldout.jsonl, max_length: 64}}
+train:
+  objective:
+    kind: rl
+    algorithm: {algorithm}
+    rewards: [{{kind: model, artifact: liking-model, name: liked}}]
+    rollouts: {{prompts: 4, group: 4, max_new_tokens: 8}}
+  steps: 4
+  batch: {{sequences: 16, micro: 8}}
+  learning_rate: 3e-3
+  dtype: float32
+  evaluation: {{every_steps: 2}}
+  trackers: []
+"""
+PAIRS = "{{kind: pairs, train: {root}/train.jsonl, heldout: {root}/heldout.jsonl, max_length: 128}}"
+
+
+@pytest.fixture(autouse=True)
+def _with_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts").mkdir()
+    write_prompts(tmp_path / "prompts")
+    write_pairs(tmp_path)
+
+
+def test_a_reward_model_is_trained_against_by_ppo(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    common = COMMON.format(root=tmp_path, model=model)
+    run_job(load(common + REWARD.format(name="liking", data=PAIRS.format(root=tmp_path))), ray_cluster)
+    algorithm = "{kind: ppo, epochs: 1, critic: liking-model, critic_rate: 3.0}"
+    context = run_job(load(common + RL.format(root=tmp_path, algorithm=algorithm)), ray_cluster)
+    lines = read_metrics(context.run.metrics_file)
+    [folder] = (context.run.path / "rollouts").iterdir()
+    first, _ = read_rollouts(folder / "round-000000.parquet")
+    assert len({one.rewards["liked"] for one in first}) > 8, "a learned reward tells completions apart"
+    assert any(value != 0 for value in first[0].values or []), "the critic begins as the reward model"
+    assert "heldout_win_rate" in lines[-1]
+    published = context.store.get("policy-model")
+    assert published.parents["model liking-model"] == context.store.get("liking-model").id
+    assert not [name for name in published.files if "critic" in name]
+    assert context.report["stages"]["train"]["rewards"][0][0] == 1
+
+
+def test_a_judge_s_preferences_become_a_reward(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    common = COMMON.format(root=tmp_path, model=model)
+    judged = (
+        f"{{kind: judged, train: {tmp_path}/prompts/train.jsonl, heldout: {tmp_path}/heldout.jsonl, max_length: 128, "
+        "policy: small-base, max_new_tokens: 8, least_margin: 0.0, "
+        "judge: {artifact: small-base, rubric: A good answer names an animal.}}"
+    )
+    base_only = load(common + "name: base\n")
+    run_job(base_only, ray_cluster)
+    context = run_job(load(common + REWARD.format(name="liking", data=judged)), ray_cluster)
+    collected = context.report["stages"]["dataset"]
+    assert collected["judged"] == 12
+    assert 0.0 <= collected["agreement"] <= 1.0
+    dataset = context.store.get("dataset")
+    assert sorted(dataset.parents) == ["model small-base"]
+    context = run_job(load(common + RL.format(root=tmp_path, algorithm="{kind: grpo, kl: 0.01}")), ray_cluster)
+    assert [line["step"] for line in read_metrics(context.run.metrics_file)] == [1, 2, 3, 4]
+
+
+def test_rl_is_swept(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    text = COMMON.format(root=tmp_path, model=model) + RL.format(root=tmp_path, algorithm="grpo")
+    tree = yaml.safe_load(text)
+    tree["train"]["objective"]["rewards"] = [{"kind": "pattern", "pattern": "e", "whole": False}]
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(tree))
+    sweep = {
+        "name": "swept", "job": "job.yaml", "search": {"kind": "grid", "shuffle": False}, "concurrency": 1,
+        "space": {
+            "train.objective.algorithm.kl": {"grid": [0.0, 0.1]},
+            "groups": {"together": [
+                {"train.objective.rollouts.prompts": 4, "train.objective.rollouts.group": 4},
+                {"train.objective.rollouts.prompts": 8, "train.objective.rollouts.group": 2},
+            ]},
+        },
+        "budget": {"trials": 2}, "objective": {"metric": "heldout_reward", "direction": "maximize"},
+        "scheduler": {"kind": "asha", "grace_steps": 2, "reduction": 2},
+    }  # fmt: skip
+    (tmp_path / "swept.yaml").write_text(yaml.safe_dump(sweep))
+    loaded = load_sweep(tmp_path / "swept.yaml", [])
+    record, store = searched(loaded, tmp_path / "store", ray_cluster)
+    assert all(one.status in ("finished", "stopped") for one in record.trials), json.dumps(
+        [one.reason for one in record.trials]
+    )
+    assert [step for step, _ in record.trials[0].curve][:1] == [2]
+    assert store.get("swept-winner").kind == "model"
