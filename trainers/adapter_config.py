@@ -43,6 +43,8 @@ class LoraConfig(Config):
     of it or in `nats`."""
     later_share: float = Field(default=0.5, gt=0, le=1)
     """Share of `train.steps` that each rank after the first takes: it begins with what the ones before have learnt."""
+    later_rate: float = Field(default=0.5, gt=0, le=1)
+    """Factor on `train.learning_rate` for these ranks: the full rate would first undo what they begin with."""
 
     @field_validator("targets", "rank_pattern", "alpha_pattern")
     @classmethod

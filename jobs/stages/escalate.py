@@ -61,7 +61,7 @@ def escalate(context: Context, base: Manifest, tokens: Manifest, config: TrainCo
 
 
 def rung(config: TrainConfig, index: int) -> TrainConfig:
-    """The training of one of the ranks; those after the first take fewer steps."""
+    """The training of one of the ranks; those after the first take fewer steps, at a lower rate."""
     if config.adapter is None or config.evaluation is None:
         raise ValueError("the configuration does not escalate")
     lora = config.adapter.lora
@@ -71,6 +71,7 @@ def rung(config: TrainConfig, index: int) -> TrainConfig:
         update={
             "adapter": adapter,
             "steps": steps,
+            "learning_rate": config.learning_rate * (1.0 if index == 0 else lora.later_rate),
             "warmup_steps": min(config.warmup_steps, steps - 1),
             "evaluation": config.evaluation.model_copy(update={"publish": "best"}),
         }
