@@ -72,6 +72,7 @@ def rung(config: TrainConfig, index: int) -> TrainConfig:
             "adapter": adapter,
             "steps": steps,
             "learning_rate": config.learning_rate * (1.0 if index == 0 else lora.later_rate),
+            "seed": config.seed + index,  # else each rank would begin with the same examples again
             "warmup_steps": min(config.warmup_steps, steps - 1),
             "evaluation": config.evaluation.model_copy(update={"publish": "best"}),
         }
