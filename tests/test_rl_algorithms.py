@@ -133,7 +133,7 @@ def test_the_surrogate_is_clipped_where_it_would_gain() -> None:
 
 def test_the_reference_pulls_with_the_third_estimator() -> None:
     tokens = tokens_of([-1.0], reference=[-1.5])
-    found = grpo.loss(grpo.Config(kl=0.1), tokens)
+    found = grpo.loss(grpo.Config(kl=0.1, unbiased_kl=False), tokens)
     assert found.loss.tolist() == pytest.approx([0.1 * (math.exp(-0.5) + 0.5 - 1)])
 
 
@@ -153,6 +153,24 @@ def test_the_value_loss_is_the_larger_of_clipped_and_not() -> None:
     tokens = tokens_of([0.0, 0.0], values=[1.0, 0.1], old_values=[0.0, 0.0], returns=[1.0, 1.0])
     found = ppo.loss(ppo.Config(value_weight=1.0, clip_value=0.2), tokens)
     assert found.loss.tolist() == pytest.approx([0.5 * 0.8**2, 0.5 * 0.9**2])
+
+
+def test_completions_that_share_their_prompt_are_computed_as_alone(model: Path) -> None:
+    policy, tokenizer = load_model(model, torch.float32), load_tokenizer(model)
+    objective = rl.Objective(rl.Config(rewards=[{"kind": "pattern", "pattern": "a"}]), tokenizer)  # type: ignore[list-item]
+    rollouts = [Rollout("", "", prompt, done, [], 0, 0, 0, 0, 0, True) for prompt, done in [*COMPLETIONS, ([9], [4])]]
+    batch = objective.collate([example_of(rollout) for rollout in rollouts])
+    assert batch.tokens == 3 + 4 + 2 + 2 + 3 + 4 + 2
+    with torch.no_grad():
+        together = objective.loss(policy, batch.tensors).figures["logprobs"]
+        alone = [
+            policy(torch.tensor([one.ids])).logits[0, len(one.prompt_ids) - 1 : -1].log_softmax(-1) for one in rollouts
+        ]
+    expected = [
+        scores.gather(-1, torch.tensor(one.completion_ids)[:, None])[:, 0]
+        for scores, one in zip(alone, rollouts, strict=True)
+    ]
+    assert torch.allclose(together, torch.cat(expected), atol=1e-5)
 
 
 # --- the objective, and TRL on the same batch
@@ -209,6 +227,8 @@ def old_scores(model: Any) -> list[list[float]]:
         ("grpo", {"normalize": "sequences"}, {"loss_type": "grpo"}),
         ("grpo", {"normalize": "tokens", "clip_high": 0.28}, {"loss_type": "bnpo", "epsilon_high": 0.28}),
         ("grpo", {"normalize": "length", "kl": 0.05}, {"loss_type": "dr_grpo", "beta": 0.05}),
+        ("grpo", {"normalize": "sequences", "kl": 0.05, "unbiased_kl": False},
+         {"loss_type": "grpo", "beta": 0.05, "use_bias_correction_kl": False}),
         ("grpo", {"normalize": "sequences", "ratio": "sequence", "clip_low": 0.05, "clip_high": 0.05},
          {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.05}),
         ("rloo", {}, {}),

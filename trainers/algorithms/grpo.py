@@ -25,6 +25,9 @@ class Config(AlgorithmConfig):
     ratio: Literal["token", "sequence"] = "token"
     """What the clip looks at: each token's ratio of probabilities, or the geometric mean over the completion (GSPO,
     equation 7)."""
+    unbiased_kl: bool = True
+    """Weigh the KL term by the ratio of probabilities, which makes its gradient that of the KL divergence itself
+    (DeepSeek-V3.2, arXiv 2512.02556); false: as in GRPO's paper."""
 
 
 def credit(config: Config, data: Round) -> Credit:
@@ -47,5 +50,7 @@ def loss(config: Config, tokens: Tokens) -> TokenLoss:
     total, figures = clipped(config, tokens, log_ratio)
     if config.needs_reference:
         distance = kl_to_reference(tokens)
+        if config.unbiased_kl:
+            distance = distance * (tokens.new - tokens.old).exp()
         total, figures = total + config.kl * distance, figures | {"kl": distance.detach()}
     return TokenLoss(total, figures)

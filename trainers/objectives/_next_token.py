@@ -60,17 +60,41 @@ def next_token_loss(model: PreTrainedModel, tensors: dict[str, torch.Tensor], ch
 def decoder_states(model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     """Hidden states before the head, [rows, length, hidden].
 
+    Args:
+        tensors: `input_ids` and `position_ids` [rows, length], whose restarts say where documents begin; or an
+            `attention_mask` [rows, 1, length, length] of who sees whom.
+
     Raises:
-        ModelError: the model does something to its logits that the head alone does not, or is bidirectional.
+        ModelError: the model does something to its logits that the head alone does not, is bidirectional, or its
+            attention takes no such mask.
     """
     _require_plain_head(model)
     ids, positions = tensors["input_ids"], tensors["position_ids"]
     shape = ids.shape
+    if (mask := tensors.get("attention_mask")) is not None:
+        return _masked_states(model, ids, positions, mask)
     if str(model.config._attn_implementation).startswith("flash"):  # its varlen kernel takes one row
         ids, positions = ids.view(1, -1), positions.view(1, -1)
     decoder: Any = model.get_decoder()
     states: torch.Tensor = decoder(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
     return states.view(*shape, -1)
+
+
+def _masked_states(
+    model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    from cluster.errors import ModelError
+
+    if model.config._attn_implementation != "sdpa":
+        raise ModelError(
+            "The model's attention takes no mask of who sees whom.", field="model",
+            got=model.config._attn_implementation, expected="sdpa",
+        )  # fmt: skip
+    decoder: Any = model.get_decoder()
+    states: torch.Tensor = decoder(
+        input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False
+    ).last_hidden_state
+    return states
 
 
 def _require_plain_head(model: PreTrainedModel) -> None:

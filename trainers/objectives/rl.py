@@ -15,7 +15,6 @@ from cluster.config import FromFolder, PluginConfig
 from cluster.errors import ConfigValueError
 from trainers.algorithms import AlgorithmConfig, Tokens, algorithm_of
 from trainers.config import ParameterGroup
-from trainers.data.packing import pack
 from trainers.formats import DataEstimate
 from trainers.objectives._next_token import decoder_states
 from trainers.rl.config import (
@@ -26,6 +25,7 @@ from trainers.rl.config import (
     SyncConfig,
     require_names_differ,
 )
+from trainers.rl.trees import pack_trees
 from trainers.samplers import SamplerConfig
 
 if TYPE_CHECKING:
@@ -220,29 +220,28 @@ class Objective:
         return [ParameterGroup(match=r"^critic\.", learning_rate=getattr(self._config.algorithm, "critic_rate", 1.0))]
 
     def collate(self, examples: list[Example]) -> Batch:
-        """Packed rows of columns `input_ids`, `prompt_length` [1] and `COLUMNS`.
+        """Rows of columns `input_ids`, `prompt_length` [1] and `COLUMNS`; completions of one prompt share it.
 
-        Tensors: `input_ids` and `position_ids` [rows, length], `places` and `targets` [t] (where each token of a
-        completion is predicted, in the flattened rows, and which it is), `sequence` [t], and `COLUMNS` [t].
+        Tensors: `input_ids` and `position_ids` [rows, length], `attention_mask` [rows, 1, length, length], `places` and
+        `targets` [t] (where each token of a completion is predicted, in the flattened rows, and which it is),
+        `sequence` [t], and `COLUMNS` [t].
         """
         import torch
 
         from trainers.objectives import Batch
 
         sequences = [example.row["input_ids"] for example in examples]
-        packed = pack(sequences, self._pad_id)
-        prompts = [int(example.row["prompt_length"][0]) for example in examples]
-        lengths = [len(ids) - prompt for ids, prompt in zip(sequences, prompts, strict=True)]
-        places = [
-            start + np.arange(prompt - 1, prompt - 1 + length)
-            for start, prompt, length in zip(packed.starts, prompts, lengths, strict=True)
-        ]
-        flat = np.concatenate(places).astype(np.int64)
+        starts = [int(example.row["prompt_length"][0]) for example in examples]
+        completions = [ids[start:] for ids, start in zip(sequences, starts, strict=True)]
+        prompts = [ids[:start] for ids, start in zip(sequences, starts, strict=True)]
+        lengths = [len(one) for one in completions]
+        trees = pack_trees(prompts, completions, self._pad_id)
         tensors = {
-            "input_ids": torch.from_numpy(packed.input_ids),
-            "position_ids": torch.from_numpy(packed.position_ids),
-            "places": torch.from_numpy(flat),
-            "targets": torch.from_numpy(packed.input_ids.reshape(-1)[flat + 1]),
+            "input_ids": torch.from_numpy(trees.input_ids),
+            "position_ids": torch.from_numpy(trees.position_ids),
+            "attention_mask": torch.from_numpy(trees.mask),
+            "places": torch.from_numpy(np.concatenate(trees.places)),
+            "targets": torch.from_numpy(np.concatenate(completions).astype(np.int64)),
             "sequence": torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
         }
         for name in COLUMNS:
@@ -250,7 +249,7 @@ class Objective:
             tensors[name] = torch.from_numpy(values)
         counted = [length for example, length in zip(examples, lengths, strict=True) if example.row["weights"][0] > 0]
         terms = sum(counted) if self._config.settings.normalize == "tokens" else len(counted)
-        return Batch(tensors, terms=terms, tokens=sum(len(ids) for ids in sequences))
+        return Batch(tensors, terms=terms, tokens=trees.num_tokens)
 
     def loss(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> Loss:
         """The weighted sum of the tokens' losses; without gradient only figures [t]: `logprobs`, and the critic's

@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from trainers.algorithms import Credit, Round, algorithm_of
 from trainers.data.feed import StepData
-from trainers.data.sampler import Draw, micro_batches, permute
+from trainers.data.sampler import Draw, permute
 from trainers.rl.alarm import Alarm
 from trainers.rl.controller import Controller
 from trainers.rl.rollouts import (
@@ -230,13 +230,12 @@ class RolloutFeed:
         size = config.batch.sequences
         order = permute(np.arange(len(rollouts)), len(rollouts), (config.seed, _PERMUTED, current.number, epoch))
         members = order[slot * size : (slot + 1) * size]
-        lengths = np.array([len(rollouts[index].ids) for index in members])
-        groups = micro_batches(
-            np.arange(size), lengths, training.rank, training.workers, config.accumulation(training.workers)
-        )
+        # Completions of a prompt come together, since they share it within a micro-batch.
+        members = members[np.argsort([rollouts[index].group for index in members], kind="stable")]
+        parts = np.array_split(members, config.accumulation(training.workers) * training.workers)
         batches = [
-            training.built.objective.collate([self._example(current, int(members[place])) for place in group])
-            for group in groups
+            training.built.objective.collate([self._example(current, int(index)) for index in part])
+            for part in parts[training.rank :: training.workers]
         ]
         chosen = [rollouts[index] for index in members]
         drawn = Draw(np.array([one.example for one in chosen]), np.array([one.epoch for one in chosen]))

@@ -59,9 +59,10 @@ class Scorer:
 
         training = self._training
         micro, engine = training.config.batch.micro, training.engine
-        order = sorted(range(len(rollouts)), key=lambda index: len(rollouts[index].ids))
-        mine = order[training.rank :: training.workers]
-        rounds = -(-len(order) // (micro * training.workers))  # equally many for all: sharded weights are gathered
+        order = sorted(range(len(rollouts)), key=lambda index: rollouts[index].group)  # they share their prompts
+        share = -(-len(order) // training.workers)
+        mine = order[training.rank * share : (training.rank + 1) * share]
+        rounds = -(-share // micro)  # equally many for all: sharded weights are gathered
         found: dict[int, tuple[list[float], list[float]]] = {}
         engine.eval()
         try:
