@@ -48,6 +48,9 @@ class Sampler:
             add_lora(model, adapter.lora, dtype)
         restore_buffers(model)
         self._model = model.to(self._device) if held == "full" else model
+        if model.config._attn_implementation == "sdpa" and self._device == "cpu":
+            _register_attention()
+            model.set_attn_implementation(_ATTENTION)
         self._trained = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
         for parameter in self._model.parameters():
             parameter.requires_grad_(False)
@@ -148,6 +151,50 @@ class Sampler:
         )  # fmt: skip
         logits: torch.Tensor = output.logits[:, -1]
         return logits
+
+
+_ATTENTION = "raysmith_decoding"
+
+
+def _register_attention() -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(_ATTENTION, _attention)
+    AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
+
+
+def _attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **more: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of one new token a row, in plain products: torch's kernel for CPUs wants keys and values repeated for
+    each query head, and spends most of a small model's time there. Longer queries go to it.
+
+    Args:
+        query: [b, heads, 1, d]; `key` and `value` are [b, key heads, length, d].
+        attention_mask: bool [b, 1, 1, length].
+    """
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if query.shape[2] > 1:
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **more
+        )
+        return found
+    rows, heads, _, width = query.shape
+    grouped = query.view(rows, key.shape[1], heads // key.shape[1], width)
+    scores = (grouped @ key.transpose(-1, -2)).float() * (width**-0.5 if scaling is None else scaling)
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask[:, :, :, : key.shape[2]], -torch.inf)
+    weights = scores.softmax(-1).to(value.dtype)
+    return (weights @ value).reshape(rows, 1, heads, width), None
 
 
 def _draw(logits: torch.Tensor, draws: Any, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
