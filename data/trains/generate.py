@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 FILES = {  # the side of the split that a file takes its numbers from, and its lines of each kind
     "prompts_train": ("train", (240, 240, 270, 180, 120, 225, 225)),
     "prompts_heldout": ("heldout", (32, 32, 36, 24, 16, 30, 30)),
-    "sft_train": ("train", (26, 25, 29, 19, 13, 24, 24)),
+    "sft_train": ("train", (4, 4, 4, 3, 2, 4, 3)),
     "sft_heldout": ("sft_heldout", (7, 6, 7, 5, 3, 6, 6)),
 }
 SIDES = {0: "heldout", 1: "sft_heldout", 5: "heldout"}  # of every ten triples; the others are for training
