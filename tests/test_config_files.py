@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config_file import apply_overrides, read_tree
+from jobs.chain import is_chain, load_chain
 from jobs.config import JobConfig, load_job
 from jobs.sweep.config import SweepConfig
 from jobs.sweep.space import load_sweep
@@ -21,7 +22,8 @@ from tests.conftest import REPOSITORY
 from tests.job_file import JOB, load, refusal
 
 SWEEPS = sorted((REPOSITORY / "configs" / "sweep").glob("*.yaml"))
-SHIPPED = sorted(set((REPOSITORY / "configs").rglob("*.yaml")) - set(SWEEPS))
+CHAINS = [path for path in sorted((REPOSITORY / "configs" / "recipes").glob("*.yaml")) if is_chain(path)]
+SHIPPED = sorted(set((REPOSITORY / "configs").rglob("*.yaml")) - set(SWEEPS) - set(CHAINS))
 HEAVY = {"torch", "ray", "transformers", "deepspeed", "peft", "vllm", "xllamacpp", "datasets"}
 
 
@@ -77,6 +79,12 @@ def test_an_override_that_is_no_assignment_is_refused(assignment: str) -> None:
 def test_every_shipped_file_loads_and_its_resolved_form_loads_to_the_same(path: Path) -> None:
     job = load_job(path, [])
     assert load(yaml.safe_dump(job.resolved(), sort_keys=False)) == job
+
+
+@pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
+def test_every_shipped_chain_makes_what_its_links_begin_with(path: Path) -> None:
+    links = load_chain(path, [f"storage.root={Path('store').absolute()}"])
+    assert [link.job.name for link in links if link.planned is not link.job], "one begins with another's model"
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)

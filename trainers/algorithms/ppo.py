@@ -34,7 +34,9 @@ class Config(AlgorithmConfig):
 
     kind: Literal["ppo"] = "ppo"
     epochs: PositiveInt = 2
+    """How often a round's completions are trained on."""
     kl: NonNegativeFloat = 0.05
+    """Coefficient of the distance from the reference model in the reward; where it adapts, the first one."""
     adaptive_kl: AdaptiveKl | None = None
     """Move the coefficient so that the distance stays near a target; null: it is fixed."""
     gamma: float = Field(default=1.0, gt=0, le=1)

@@ -25,6 +25,7 @@ class Config(AlgorithmConfig):
 
     kind: Literal["rloo"] = "rloo"
     normalize: Literal["tokens", "sequences", "length"] = "sequences"
+    """What a step's loss is a mean over; a completion is one action, so each counts once."""
     whiten: bool = False
     """Bring the round's advantages to mean 0 and deviation 1."""
 

@@ -20,6 +20,7 @@ class Config(RewardConfig):
     judge: JudgeConfig
     """Who judges, and by what."""
     timeout_s: PositiveFloat = 60.0
+    """Seconds that one completion's grade may take."""
 
     @property
     def artifact(self) -> str | None:
