@@ -29,6 +29,7 @@ from trainers.rl.rollouts import (
     flat,
     forget_later,
     heldout_file,
+    read_meta,
     read_rollouts,
     round_file,
     write_rollouts,
@@ -81,7 +82,7 @@ class RolloutFeed:
         begun = number + (done > 0)
         if self._training.rank == 0:
             forget_later(self._folder, begun, self._step)
-            metas = [read_rollouts(round_file(self._folder, at))[1] for at in range(begun)]
+            metas = [read_meta(round_file(self._folder, at)) for at in range(begun)]
             for path in sorted(self._folder.glob("heldout-*.parquet")):
                 rollouts, meta = read_rollouts(path)
                 self._alarm.recall(meta, rollouts)

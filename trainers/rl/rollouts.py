@@ -6,6 +6,8 @@ A round's file is also what a training resumes from that was cut off between two
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,20 +94,38 @@ def read_rollouts(path: Path) -> tuple[list[Rollout], dict[str, Any]]:
     Raises:
         DataError: the file is damaged.
     """
-    try:
+    with _told(path):
         table = pq.read_table(path)
         meta: dict[str, Any] = json.loads(table.schema.metadata[_META])
-    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        raise DataError(
-            "A file of rollouts cannot be read.", field=str(path), got=str(error).splitlines()[0],
-            fix="remove it; a training that needs it goes on from an earlier checkpoint, or with --fresh",
-        ) from None  # fmt: skip
     labels = [name.removeprefix(_REWARD) for name in table.column_names if name.startswith(_REWARD)]
     rollouts = []
     for row in table.to_pylist():
         rewards = {label: float(row.pop(_REWARD + label)) for label in labels}
         rollouts.append(Rollout(**row, rewards=rewards))
     return rollouts, meta
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What belongs to all rollouts of a file, without reading them.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    with _told(path):
+        meta: dict[str, Any] = json.loads(pq.read_schema(path).metadata[_META])
+    return meta
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        raise DataError(
+            "A file of rollouts cannot be read.", field=str(path), got=str(error).splitlines()[0],
+            fix="restore it, or begin again with --fresh: a training goes on with the prompts that its rounds have not "
+            "used, and with the round that it was cut off in",
+        ) from None  # fmt: skip
 
 
 def round_file(folder: Path, number: int) -> Path:
