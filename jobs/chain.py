@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from cluster.artifacts import ArtifactStore
 from cluster.config import Config
 from cluster.config_file import load_config, read_tree
-from cluster.errors import ArtifactError, ConfigError
+from cluster.errors import ConfigError
 from jobs.config import JobConfig, load_job
 from jobs.console import title
+from jobs.inputs import require_inputs
 from jobs.plan import make_plan, show_plan
 
 
@@ -71,7 +71,7 @@ def load_chain(path: Path, overrides: list[str]) -> list[Link]:
         job = load_job(path.parent / file, [*common, *own])
         if any(job.name == link.job.name for link in links):
             raise ConfigError("Two jobs of a chain have the same name.", field=f"chain.{name}", got=job.name)
-        _require_inputs(job, name, made)
+        require_inputs(job, made, name)
         source = made.get(job.model.artifact or "")
         planned = job if source is None else job.model_copy(
             update={"model": source.model, "tokenizer": source.tokenizer}
@@ -87,28 +87,6 @@ def _made_by(job: JobConfig) -> list[str]:
     if job.train is None:
         return base
     return base + [f"{job.name}-{kind}" for kind in (("adapter", "merged") if job.train.adapter else ("model",))]
-
-
-def _require_inputs(job: JobConfig, link: str, made: dict[str, JobConfig]) -> None:
-    wanted = {"model.artifact": [job.model.artifact] if job.model.artifact else []}
-    if job.train is not None:
-        wanted["train.objective"] = list(getattr(job.train.objective, "artifacts", []))
-        start = job.train.adapter.start if job.train.adapter is not None else None
-        wanted["train.adapter.start"] = [start] if start is not None else []
-    if job.data is not None:
-        wanted["data"] = list(getattr(job.data, "artifacts", []))
-    store = ArtifactStore(job.storage.location())
-    for field, names in wanted.items():
-        for name in names:
-            if name in made:
-                continue
-            try:
-                store.get(name)
-            except ArtifactError as error:
-                raise ArtifactError(
-                    "A job of the chain begins with something that is neither published nor made before it.",
-                    field=f"{link}.{field}", got=name, expected=", ".join(made) or error.expected,
-                ) from None  # fmt: skip
 
 
 def run_chain(links: list[Link], *, keep_serving: bool = False, fresh: bool = False) -> None:

@@ -11,6 +11,7 @@ from cluster.rundir import RunDirectory
 from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
+from jobs.inputs import require_inputs
 from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded, wait_for_interrupt
@@ -29,6 +30,7 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
     Raises:
         RaysmithError: with the field, what was got, what was expected and the fix.
     """
+    require_inputs(job)
     plan = make_plan(job)
     require_room(job, plan)
     require_free_port(job)

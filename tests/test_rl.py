@@ -435,3 +435,27 @@ def test_reward_hacking_is_told_and_a_clean_run_is_not_suspected() -> None:
     assert "rose from 0.500 to 0.900" in str(hacked[4])
     assert not any(measured([(0.2, 0.3), (0.5, 0.5), (0.52, 0.6), (0.5, 0.7), (0.6, 0.9), (0.59, 0.92)]))
     assert not any(measured([(0.5, 0.9), (0.4, 0.8), (0.3, 0.7), (0.2, 0.5)])), "both fall: no hacking"
+
+
+@pytest.mark.parametrize("hacked", [True, False])
+def test_a_planted_hack_raises_the_alarm_and_a_clean_run_does_not(hacked: bool, alone: Trainer, tmp_path: Path) -> None:
+    def holds(name: str, pattern: str) -> dict[str, Any]:
+        return {"kind": "pattern", "pattern": pattern, "whole": False, "name": name}
+
+    objective = {
+        "rewards": [holds("has_e", "e")],
+        # What is really wanted is the contrary of what is rewarded, as where length is rewarded in place of quality.
+        "heldout_rewards": [holds("wanted", "^[^e]*$" if hacked else "e")],
+        "rollouts": {"prompts": 4, "group": 8, "max_new_tokens": 6}, "alarm": {"measurements": 2},
+    }  # fmt: skip
+    settings = config(
+        objective, steps=16, batch={"sequences": 32, "micro": 32}, learning_rate=3e-3, evaluation={"every_steps": 2},
+    )  # fmt: skip
+    done = alone(tmp_path / "run", settings)
+    rewards = done.figure("reward")
+    assert sum(rewards[-4:]) > sum(rewards[:4]) + 0.5, "it learns what it is rewarded for"
+    told = [event for event in done.events if "reward hacking" in event]
+    assert bool(told) is hacked
+    if hacked:
+        assert "the held-out reward fell" in told[0]
+        assert any(line.get("heldout_alarm") == 1.0 for line in done.lines)
