@@ -114,11 +114,10 @@ def test_dataclasses_and_pickles_find_their_module() -> None:
     )
 
 
-def test_processes_and_threads_of_a_solution_work() -> None:
+def test_threads_of_a_solution_work() -> None:
     assert holds(
-        "import concurrent.futures, multiprocessing\n"
-        "with concurrent.futures.ThreadPoolExecutor(2) as pool:\n    assert list(pool.map(abs, [-1, -2])) == [1, 2]\n"
-        "with multiprocessing.get_context('fork').Pool(2) as pool:\n    assert pool.map(abs, [-1, -2]) == [1, 2]",
+        "import concurrent.futures\n"
+        "with concurrent.futures.ThreadPoolExecutor(2) as pool:\n    assert list(pool.map(abs, [-1, -2])) == [1, 2]",
         run_s=20,
     )
 
@@ -178,56 +177,26 @@ def _marked(seconds: float) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("end", ["while True: pass", "pass"])
-def test_processes_left_behind_are_killed(end: str, clock: Callable[[], float]) -> None:
-    left = (
-        "import os, signal, time\n"
-        "for one in range(3):\n"
-        "    if os.fork() == 0:\n"
-        "        os.setsid()\n"
-        "        if os.fork() == 0:\n"
-        "            signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "            time.sleep(1000)\n"
-        "        os._exit(0)\n"
+@pytest.mark.parametrize(
+    "start",
+    ["os.fork()", "subprocess.run(['/bin/true'])", "os.posix_spawn('/bin/true', ['true'], {})", "pty.fork()"],
+)
+def test_no_process_can_be_started_and_threads_can(start: str) -> None:
+    assert holds(f"import os, subprocess, pty\ntry: {start}\nexcept OSError: pass\nelse: raise ValueError('started')")
+    assert holds("import threading\nfound = []\none = threading.Thread(target=found.append, args=(1,))\none.start()\n"
+                 "one.join()\nassert found == [1]")  # fmt: skip
+
+
+def test_a_bomb_of_forks_or_threads_is_bounded(clock: Callable[[], float]) -> None:
+    forks = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+    threads = (
+        "import threading, time\nwhile True:\n    try: threading.Thread(target=time.sleep, args=(100,)).start()\n"
+        "    except RuntimeError: time.sleep(0.01)"
     )
-    seconds = SHORT_S + (0.125 if end == "pass" else 0.25)
-    assert run(RIGHT + left + end, run_s=seconds) == (end == "pass")
-    assert clock() < SHORT_S + SLACK_S
-    assert not _marked(seconds)
-
-
-def test_a_fork_bomb_is_bounded(clock: Callable[[], float]) -> None:
-    bomb = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass\n"
-    most = 0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.wait(0.1):
-            most = max(most, len(_marked(SHORT_S + 0.5)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    for bomb in (forks, threads):
         assert run(bomb, run_s=SHORT_S + 0.5) == 0
-    finally:
-        done.set()
-        watcher.join()
-    assert clock() < SHORT_S + SLACK_S
-    assert 2 < most <= 40
+    assert clock() < 2 * (SHORT_S + SLACK_S)
     assert not _marked(SHORT_S + 0.5)
-
-
-def test_one_sandboxs_fork_bomb_leaves_forks_to_another() -> None:
-    bomb = (
-        "import os, time\nfor _ in range(100):\n    try:\n        if os.fork() == 0: break\n    except OSError: break\n"
-        "time.sleep(1000)"
-    )
-    bomber = threading.Thread(target=run, args=(bomb,), kwargs={"run_s": 3.0})
-    bomber.start()
-    time.sleep(1)
-    assert holds("import os\nif os.fork() == 0: os._exit(0)\nassert os.wait()[1] == 0")
-    bomber.join()
 
 
 def test_the_reward_workers_timer_leaves_nothing_behind() -> None:

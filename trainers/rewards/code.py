@@ -2,7 +2,7 @@
 
 The code has the standard library and nothing else: no network, not even to this machine; no files but the library's,
 read-only, and an empty working folder of 16 MB in memory; no environment, no input, and output that is thrown away; at
-most 32 processes and threads. When the time is up, or the tests are through, everything it started is killed.
+one process with at most 32 threads. When the time is up, or the tests are through, everything it started is killed.
 
 A test counts only if it was run to its end without an exception: the runner then gives back a random number that it was
 handed with that test. So code that exits, crashes, hangs, prints or kills what it can reach gets nothing for the tests
@@ -14,7 +14,7 @@ What is not defended:
 - Code and tests share an interpreter. A completion that is written against this runner, with a function that walks the
   frames of its caller up to that number or talks to the runner's channel, can claim a test; and a function can read the
   test that calls it, or return a value that says it equals everything.
-- Memory is bounded for each process, so 32 of them may hold 32 times as much, and beside it the 16 MB of files and what
+- Beside its memory the code holds the 16 MB of files and what
   the kernel holds for them; the sandbox is the first that the kernel kills where memory runs out.
 - Faults of the kernel. Whoever wants a wall against those runs the reward workers in virtual machines.
 - How fast the machine is: code that needs about `run_s` passes or fails by what else is running.
@@ -52,9 +52,9 @@ class Config(RewardConfig):
     """Field of the prompt's line that holds Python code, such as asserts, or a list of such, run one after the other
     in the names that the completion defines."""
     memory_mb: PositiveInt = Field(default=512, ge=64)
-    """Address space, MiB, of each process of the code; Python itself takes some 30."""
+    """Address space of the code, MiB; Python itself takes some 30."""
     run_s: PositiveFloat = 5.0
-    """Seconds for the code and all its tests, by the clock; and of CPU for each process, rounded up."""
+    """Seconds for the code and all its tests, by the clock; and of CPU, rounded up."""
     partial: bool = False
     """The share of the list's tests that pass, instead of 1 for all of them; none after one that does not end."""
 

@@ -44,15 +44,17 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND, _MS_REC, _
 )  # fmt: skip
 _CAPABILITY_VERSION = 0x20080522
 
-# Machine → its number in seccomp, and of the system calls socket, io_uring_setup, keyctl.
-_MACHINES = {"x86_64": (0xC000003E, 41, 425, 250), "aarch64": (0xC00000B7, 198, 425, 219)}
+# Machine → its number in seccomp, and of the system calls socket and clone; then those that are forbidden:
+# io_uring_setup, keyctl and, where there are, fork and vfork.
+_MACHINES = {"x86_64": (0xC000003E, 41, 56, 425, 250, 57, 58), "aarch64": (0xC00000B7, 198, 220, 425, 219)}
+_CLONE3, _CLONE_THREAD, _NO_SUCH_CALL = 435, 0x10000, 38
 
 _NOBODY = 65534
 _FIRST_UID = 1 << 30
 _FILES_MB = 16
 """All that the code may write."""
-_PROCESSES = 32
-"""Processes and threads of the code."""
+_THREADS = 32
+"""Threads of the code, which is one process and can start none."""
 _TOKEN = 16
 """Bytes that a runner gets with a source and gives back once it has run to its end."""
 _FAILED = bytes(_TOKEN)
@@ -141,16 +143,19 @@ def _show(source: Path, *, read_only: bool) -> None:
 
 
 def _filter_system_calls() -> None:
-    """Forbid sockets but those between processes, and what goes around that.
+    """Forbid new processes, sockets but those between processes, and what goes around that.
 
+    Threads are made by the same call as processes and told apart by a flag; `clone3`, whose flags a filter cannot see,
+    is made to look as if the kernel did not know it, and libraries then use the other. Bounding the number of processes
+    is not enough: a loop that forks keeps the kernel's own locks busy, and with them the whole machine.
     Network namespaces do not hold virtual machines' sockets to their host (AF_VSOCK); io_uring makes sockets without
     the call that is watched here; keys of the session are shared across namespaces.
     """
     known = _MACHINES.get(platform.machine())
     if known is None:
         raise OSError(f"filter of system calls: unknown machine {platform.machine()}, known {', '.join(_MACHINES)}")
-    machine, call_socket, *forbidden = known
-    load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
+    machine, call_socket, call_clone, *forbidden = known
+    load, equal, at_least, has_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
     deny, kill, allow = 0x00050000 | 1, 0x80000000, 0x7FFF0000  # deny: EPERM
     steps = [
         (load, 0, 0, 4), (equal, 1, 0, machine), (answer, 0, 0, kill),  # other machines' calls have other numbers
@@ -159,6 +164,9 @@ def _filter_system_calls() -> None:
     for number in forbidden:
         steps += [(equal, 0, 1, number), (answer, 0, 0, deny)]
     steps += [
+        (equal, 0, 1, _CLONE3), (answer, 0, 0, 0x00050000 | _NO_SUCH_CALL),
+        (equal, 0, 4, call_clone), (load, 0, 0, 16), (has_bit, 0, 1, _CLONE_THREAD), (answer, 0, 0, allow),
+        (answer, 0, 0, deny),
         (equal, 1, 0, call_socket), (answer, 0, 0, allow),
         (load, 0, 0, 16), (equal, 1, 0, socket.AF_UNIX), (answer, 0, 0, deny), (answer, 0, 0, allow),
     ]  # fmt: skip
@@ -177,7 +185,7 @@ def _give_up_rights(*, root: bool, identity: int, memory_mb: int, run_s: float) 
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, _FILES_MB << 20),
         (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_NPROC, _PROCESSES),
+        (resource.RLIMIT_NPROC, _THREADS),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
