@@ -1,8 +1,8 @@
 """Verifiable: does the completion's Python code pass the prompt's tests? Run in isolation (trainers/rl/sandbox.py).
 
 The code has the standard library and nothing else: no network, not even to this machine; no files but the library's,
-read-only, and an empty working folder of 16 MB in memory; no environment, no input, and output that is thrown away; at
-one process with at most 32 threads. When the time is up, or the tests are through, everything it started is killed.
+read-only, and an empty working folder of 16 MB in memory; no environment, no input, and output that is thrown away; one
+process with at most 32 threads. When the time is up, or the tests are through, it is killed.
 
 A test counts only if it was run to its end without an exception: the runner then gives back a random number that it was
 handed with that test. So code that exits, crashes, hangs, prints or kills what it can reach gets nothing for the tests
@@ -14,8 +14,8 @@ What is not defended:
 - Code and tests share an interpreter. A completion that is written against this runner, with a function that walks the
   frames of its caller up to that number or talks to the runner's channel, can claim a test; and a function can read the
   test that calls it, or return a value that says it equals everything.
-- Beside its memory the code holds the 16 MB of files and what
-  the kernel holds for them; the sandbox is the first that the kernel kills where memory runs out.
+- Beside its memory the code holds the 16 MB of files and what the kernel holds for them; the sandbox is the first that
+  the kernel kills where memory runs out.
 - Faults of the kernel. Whoever wants a wall against those runs the reward workers in virtual machines.
 - How fast the machine is: code that needs about `run_s` passes or fails by what else is running.
 """
