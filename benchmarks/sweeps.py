@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 from measure import REPOSITORY, finish, machine, side
 
-STEPS, EVERY = 72, 8
+STEPS, EVERY = 72, 6
 SPACE = {
     "train.learning_rate": {"grid": [3e-4, 6e-4, 1e-3, 2e-3, 3e-3, 6e-3, 1e-2, 2e-2]},
     "train.clip": {"grid": [0.3, 1.0]},
@@ -100,8 +100,10 @@ def searched(sweep: dict[str, Any], steps: int) -> tuple[Any, float, float]:
     return record, seconds, sum(one.seconds for one in record.trials)
 
 
-def halving(kind: str) -> dict[str, Any]:
-    scheduler = {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": EVERY, "reduction": 3}
+def halving(kind: str, reduction: int) -> dict[str, Any]:
+    scheduler = (
+        {"kind": "none"} if kind == "grid" else {"kind": "asha", "grace_steps": 2 * EVERY, "reduction": reduction}
+    )
     record, seconds, _ = searched(
         {"name": f"bench-{kind}", "space": SPACE, "search": "grid", "scheduler": scheduler}, STEPS
     )
@@ -159,7 +161,12 @@ def hand_side(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": time.monotonic() - began, "in_steps": in_steps, "losses": losses}
 
 
-SIDES = {"grid": lambda _: halving("grid"), "asha": lambda _: halving("asha"), "sweep": sweep_side, "hand": hand_side}
+SIDES = {
+    "grid": lambda options: halving("grid", options.reduction),
+    "asha": lambda options: halving("asha", options.reduction),
+    "sweep": sweep_side,
+    "hand": hand_side,
+}
 
 
 def main() -> None:
@@ -167,6 +174,7 @@ def main() -> None:
     parser.add_argument("what", choices=("asha", "overhead"), nargs="?", default="asha")
     parser.add_argument("--side", choices=sorted(SIDES), help="run one side only, and print its figures")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--reduction", type=int, default=3, help="of ASHA: one in so many goes on")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="also write the JSON there")
     options = parser.parse_args()
@@ -196,7 +204,7 @@ def main() -> None:
 
 
 def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    found = side(__file__, name, options.threads)
+    found = side(__file__, name, options.threads, "--reduction", str(options.reduction))
     print(f"{name}: {found}", file=sys.stderr)
     return found
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cluster.errors import DataError
 
-_META = b"raysmith"
+META = b"raysmith"
 
 
 @dataclass
@@ -69,7 +69,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "reward": pa.float32(), "advantage": pa.float32(), "old": pa.list_(pa.float32()),
     "reference": pa.list_(pa.float32()), "values": pa.list_(pa.float32()),
 }  # fmt: skip
-_REWARD = "reward_"
+REWARD = "reward_"
 
 
 def write_rollouts(path: Path, rollouts: list[Rollout], meta: dict[str, Any]) -> None:
@@ -80,8 +80,8 @@ def write_rollouts(path: Path, rollouts: list[Rollout], meta: dict[str, Any]) ->
     """
     columns = {name: pa.array([getattr(one, name) for one in rollouts], kind) for name, kind in _COLUMNS.items()}
     for label in rollouts[0].rewards if rollouts else ():
-        columns[_REWARD + label] = pa.array([one.rewards[label] for one in rollouts], pa.float32())
-    table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta)})
+        columns[REWARD + label] = pa.array([one.rewards[label] for one in rollouts], pa.float32())
+    table = pa.table(columns).replace_schema_metadata({META: json.dumps(meta)})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(table, temporary)
@@ -96,11 +96,11 @@ def read_rollouts(path: Path) -> tuple[list[Rollout], dict[str, Any]]:
     """
     with _told(path):
         table = pq.read_table(path)
-        meta: dict[str, Any] = json.loads(table.schema.metadata[_META])
-    labels = [name.removeprefix(_REWARD) for name in table.column_names if name.startswith(_REWARD)]
+        meta: dict[str, Any] = json.loads(table.schema.metadata[META])
+    labels = [name.removeprefix(REWARD) for name in table.column_names if name.startswith(REWARD)]
     rollouts = []
     for row in table.to_pylist():
-        rewards = {label: float(row.pop(_REWARD + label)) for label in labels}
+        rewards = {label: float(row.pop(REWARD + label)) for label in labels}
         rollouts.append(Rollout(**row, rewards=rewards))
     return rollouts, meta
 
@@ -112,7 +112,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         DataError: the file is damaged.
     """
     with _told(path):
-        meta: dict[str, Any] = json.loads(pq.read_schema(path).metadata[_META])
+        meta: dict[str, Any] = json.loads(pq.read_schema(path).metadata[META])
     return meta
 
 
