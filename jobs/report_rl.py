@@ -18,7 +18,8 @@ from cluster.rundir import read_metrics
 from jobs.report_cards import Card, figure
 from jobs.report_charts import Chart, curve, lines
 from jobs.report_run import RunRecord, points_of
-from jobs.rollouts import REWARD, Query, RolloutFile, clean, files_of, length_words, reward_words, rows, trainings
+from jobs.rollouts import Query, RolloutFile, clean, files_of, length_words, reward_words, rows, trainings
+from trainers.rl.rollouts import REWARD
 
 _CHARTS = (
     # key of metrics.jsonl, title, unit, whether the axis begins at 0

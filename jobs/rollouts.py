@@ -1,26 +1,13 @@
-"""Look at the rollouts that a run has kept: filtered, sorted and cut while they are read, one file at a time.
-
-The filter is a small language of its own, which Arrow evaluates; nothing of it is ever Python:
-
-    any     all ("or" all)*
-    all     one ("and" one)*
-    one     "not" one | "(" any ")" | COLUMN | COLUMN ("==" "!=" "<" "<=" ">" ">=" "~") VALUE
-
-A COLUMN alone is true or false. A VALUE is a number, `nan` (a reward that failed), true, false, or text in quotes,
-within which a doubled quote stands for one. `~` searches text for a regular expression (RE2's). A column whose name is
-no plain word stands in backticks.
-"""
+"""Look at the rollouts that a run has kept: filtered, sorted and cut while they are read, one file at a time."""
 
 from __future__ import annotations
 
 import json
 import math
-import operator
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,24 +19,15 @@ from rich.text import Text
 
 from cluster.errors import ConfigError, DataError
 from jobs.console import console
+from jobs.rollouts_filter import Parser, require_column
+from trainers.rl.rollouts import META, REWARD
 
-REWARD = "reward_"
-_META = b"raysmith"  # both as trainers/rl/rollouts.py writes them
 _BEFORE = ("version", "example", "epoch", "group", "seed", "prompt", "completion")
 _AFTER = ("reward", "advantage")
 _SHOWN = 10
 _KEPT = 4096
 """Rows that are held beside those wanted, at most, when rollouts are sorted."""
 _CUT, _LINES = 800, 16
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))|(?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")"""
-    r"""|(?P<name>[^\W\d][\w.-]*|`[^`]+`)|(?P<sign>==|!=|<=|>=|<|>|~|\(|\))|(?P<wrong>\S))"""
-)
-_MOST_TOKENS = 200
-_COMPARE = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
-_SIGNS: dict[str, tuple[str, ...]] = {"number": tuple(_COMPARE), "text": ("==", "!=", "~"), "truth": ("==", "!=")}
 # What a terminal would obey: control characters, and those that turn the direction of writing.
 _HIDDEN: dict[int, str] = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _HIDDEN |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
@@ -80,7 +58,7 @@ class RolloutFile:
         self.path = path
         with _readable(path), pq.ParquetFile(path) as file:
             self._schema, self._count = file.schema_arrow, int(file.metadata.num_rows)
-            self.meta: dict[str, Any] = json.loads(self._schema.metadata[_META])
+            self.meta: dict[str, Any] = json.loads(self._schema.metadata[META])
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -92,7 +70,7 @@ class RolloutFile:
 
     def read(self, where: str | None = None) -> Any:
         """Its rollouts for which the filter holds, as an Arrow table of the columns."""
-        matching = None if where is None else _Parser(where, self.columns).parse()
+        matching = None if where is None else Parser(where, self.columns).parse()
         table = self._table(self.columns)
         return table if matching is None else table.filter(matching)
 
@@ -100,7 +78,7 @@ class RolloutFile:
         """How many those are."""
         if where is None:
             return self._count
-        parser = _Parser(where, self.columns)
+        parser = Parser(where, self.columns)
         matching = parser.parse()
         return len(self._table(parser.named).filter(matching))
 
@@ -316,126 +294,9 @@ def _sorted(paths: Sequence[Path], query: Query, sort: str) -> Iterator[Any]:
 
     kept: list[Any] = []
     for file in _of_step(paths, query.step):
-        _require_column(file.columns, name, "--sort")
+        require_column(file.columns, name, "--sort")
         kept.append(file.read(query.where))
         if wanted is not None and sum(map(len, kept)) > wanted + _KEPT:
             kept = [best(kept)]
     if kept:
         yield best(kept)
-
-
-def _require_column(columns: dict[str, Any], name: str, field: str) -> None:
-    if name not in columns:
-        raise ConfigError("There is no such column.", field=field, got=name, expected=f"one of {', '.join(columns)}")
-
-
-class _Parser:
-    """A filter, by recursive descent.
-
-    Raises:
-        ConfigError: with what was read so far and what should have come.
-    """
-
-    def __init__(self, text: str, columns: dict[str, Any]) -> None:
-        self._text, self._columns = text, columns
-        self.named: dict[str, None] = {}
-        """Columns that the filter names, once it is parsed."""
-        self._tokens = [(str(one.lastgroup), one[str(one.lastgroup)], one.end()) for one in _TOKEN.finditer(text)]
-        self._at = 0
-        if len(self._tokens) > _MOST_TOKENS:
-            raise ConfigError("The filter is too long.", field="--where", expected=f"at most {_MOST_TOKENS} words")
-
-    def parse(self) -> Any:
-        """The whole of it, as an Arrow expression."""
-        found = self._any()
-        if self._at < len(self._tokens):
-            raise self._error("`and`, `or` or the end")
-        return found
-
-    def _any(self) -> Any:
-        found = self._all()
-        while self._takes("or"):
-            found = found | self._all()
-        return found
-
-    def _all(self) -> Any:
-        found = self._one()
-        while self._takes("and"):
-            found = found & self._one()
-        return found
-
-    def _one(self) -> Any:
-        if self._takes("not"):
-            return ~self._one()
-        if self._takes("("):
-            found = self._any()
-            if not self._takes(")"):
-                raise self._error("`)`, `and` or `or`")
-            return found
-        return self._comparison()
-
-    def _comparison(self) -> Any:
-        group, word = self._next()
-        if group != "name" or word in ("and", "or"):
-            raise self._error("a column, `not` or `(`")
-        name = word.strip("`")
-        _require_column(self._columns, name, "--where")
-        self._at += 1
-        self.named[name] = None
-        kind, column = self._kind(name), pc.field(name)
-        sign = next((sign for sign in _SIGNS[kind] if self._takes(sign)), None)
-        if sign is None and kind == "truth" and self._next()[1] in ("and", "or", ")", ""):
-            return column
-        if sign is None:
-            raise self._error(f"one of {' '.join(_SIGNS[kind])} after `{word}`")
-        value = self._value(name, sign)
-        if sign == "~":
-            return pc.match_substring_regex(column, value)
-        if isinstance(value, float) and math.isnan(value):
-            return pc.is_nan(column) if sign == "==" else ~pc.is_nan(column)
-        if pa.types.is_floating(self._columns[name]):
-            value = pa.scalar(value, self._columns[name])  # 0.1 is that of 32 bits
-        return _COMPARE[sign](column, value)
-
-    def _kind(self, name: str) -> str:
-        return {pa.string(): "text", pa.bool_(): "truth"}.get(self._columns[name], "number")
-
-    def _value(self, name: str, sign: str) -> Any:
-        group, word = self._next()
-        kind, value = self._kind(name), cast(Any, None)
-        if kind == "number" and group == "number":
-            value = int(word) if re.fullmatch(r"[+-]?\d{1,18}", word) else float(word)
-        elif pa.types.is_floating(self._columns[name]) and word == "nan" and sign in ("==", "!="):
-            value = math.nan
-        elif kind == "text" and group == "text":
-            value = word[1:-1].replace(word[0] * 2, word[0])
-            if sign == "~":
-                self._require_pattern(value)
-        elif kind == "truth" and word in ("true", "false"):
-            value = word == "true"
-        if value is None:
-            raise self._error({"number": "a number", "text": "text in quotes", "truth": "true or false"}[kind])
-        self._at += 1
-        return value
-
-    def _require_pattern(self, pattern: str) -> None:
-        try:
-            pc.match_substring_regex(pa.array([""]), pattern)
-        except pa.ArrowInvalid as error:
-            raise ConfigError(
-                "That is no regular expression.", field="--where", got=pattern, expected="RE2's syntax", fix=str(error)
-            ) from None
-
-    def _next(self) -> tuple[str, str]:
-        return self._tokens[self._at][:2] if self._at < len(self._tokens) else ("end", "")
-
-    def _takes(self, word: str) -> bool:
-        group, there = self._next()
-        taken = there == word and group in ("name", "sign")
-        self._at += taken
-        return taken
-
-    def _error(self, expected: str) -> ConfigError:
-        at_end = self._at >= len(self._tokens)
-        read = f"{self._text} (the end)" if at_end else self._text[: self._tokens[self._at][2]]
-        return ConfigError("The filter is not understood.", field="--where", got=read, expected=expected)
