@@ -1,0 +1,90 @@
+"""Writing a quantized model as a Hugging Face folder, a shard at a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import ResourceError
+from serving.quantizers._source import Source
+
+if TYPE_CHECKING:
+    import torch
+
+SHARD_BYTES = 2 * 1024**3
+
+
+class FolderWriter:
+    """A folder that is whole at the end of the `with` block, and otherwise gone.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+
+    def __init__(self, folder: Path, source: Source) -> None:
+        self._folder, self._source = folder, source
+        self._held: dict[str, torch.Tensor] = {}
+        self._held_bytes = 0
+        self._shards: list[list[str]] = []
+        self.num_bytes = 0
+        """Of all tensors so far."""
+
+    def __enter__(self) -> FolderWriter:
+        self._folder.mkdir(parents=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ResourceError(
+                "The quantized model could not be written.", field=str(self._folder), got=error
+            ) from error
+
+    def add(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take tensors by their names in the model; what is enough for a shard is written."""
+        for name, tensor in tensors.items():
+            size = tensor.numel() * tensor.element_size()
+            if self._held and self._held_bytes + size > SHARD_BYTES:
+                self._flush()
+            self._held[name] = tensor.contiguous().cpu()
+            self._held_bytes += size
+            self.num_bytes += size
+
+    def finish(self, quantization: dict[str, Any]) -> None:
+        """Write what is left, and the files beside the weights.
+
+        Args:
+            quantization: `quantization_config` of config.json.
+        """
+        self._flush()
+        names = [f"model-{at + 1:05d}-of-{len(self._shards):05d}.safetensors" for at in range(len(self._shards))]
+        if len(names) == 1:
+            names = ["model.safetensors"]
+        for at, name in enumerate(names):
+            self._part(at).replace(self._folder / name)
+        if len(names) > 1:
+            where = {tensor: name for name, tensors in zip(names, self._shards, strict=True) for tensor in tensors}
+            index = {"metadata": {"total_size": self.num_bytes}, "weight_map": where}
+            (self._folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+        config = {**self._source.config, "quantization_config": quantization}
+        (self._folder / "config.json").write_text(json.dumps(config, indent=2))
+        for path in self._source.carried:
+            shutil.copyfile(path, self._folder / path.name)
+
+    def _flush(self) -> None:
+        from safetensors.torch import save_file
+
+        if not self._held:
+            return
+        save_file(self._held, self._part(len(self._shards)), metadata={"format": "pt"})
+        self._shards.append(list(self._held))
+        self._held, self._held_bytes = {}, 0
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"part-{number}.safetensors"

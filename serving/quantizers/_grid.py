@@ -1,0 +1,123 @@
+"""Weights as small integers: w ≈ (code - zero) · scale, a scale and a zero for each group of columns in each row.
+
+Legend: r rows (outputs of a layer), c columns (its inputs), g groups, `group` columns of one scale.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import Field
+
+from cluster.config import Config
+from cluster.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class GridConfig(Config):
+    """Which numbers a weight can be."""
+
+    bits: Literal[4, 8] = 4
+    """Of each weight."""
+    group: int = Field(default=32, ge=8)
+    """Columns that share a scale; it must divide the width of every layer that is quantized."""
+    symmetric: bool = False
+    """No zero point: the middle code is 0. A little smaller, and less exact."""
+
+    @property
+    def bits_per_weight(self) -> float:
+        """With scales of 16 bits, and zeros of as many as a weight."""
+        return self.bits + (16 + (0 if self.symmetric else self.bits)) / self.group
+
+
+class Levels(NamedTuple):
+    """The grid of one weight matrix; float32, zeros are whole numbers."""
+
+    scale: torch.Tensor
+    """[r, g]"""
+    zero: torch.Tensor
+    """[r, g]"""
+
+
+def require_divides(group: int, width: int, name: str) -> None:
+    """Refuse a group that does not divide a layer's width.
+
+    Raises:
+        ModelError: with groups that would.
+    """
+    if width % group:
+        fitting = [str(size) for size in (128, 64, 32, 16, 8) if width % size == 0]
+        raise ModelError(
+            "The group does not divide the layer's width.", field="group", got=f"{group}, {name} is {width} wide",
+            expected=" or ".join(fitting) or "a divisor of the width", fix=f"group: {(fitting or ['the width'])[0]}",
+        )  # fmt: skip
+
+
+def fit(
+    weight: torch.Tensor, grid: GridConfig, importance: torch.Tensor | None = None, least_range: float = 1.0
+) -> Levels:
+    """The grid from the least to the greatest weight of each group, or a narrower one if that costs less.
+
+    A range is tried in steps of 4% down to `least_range` of the whole. It costs the squared error of the weights, each
+    times its column's importance.
+
+    Args:
+        weight: [r, c] float32.
+        importance: [c], of the columns; default: all alike.
+    """
+    import torch
+
+    parts = weight.unflatten(1, (-1, grid.group))  # [r, g, group]
+    low, high = parts.amin(-1).clamp(max=0), parts.amax(-1).clamp(min=0)
+    weights = torch.ones_like(weight[0]) if importance is None else importance
+    weights = weights.view(1, -1, grid.group)
+    best: Levels | None = None
+    least: torch.Tensor | None = None
+    steps = round((1.0 - least_range) / 0.04)
+    for step in range(steps + 1):
+        levels = _between(low * (1 - 0.04 * step), high * (1 - 0.04 * step), grid)
+        if steps == 0:
+            return levels
+        error = (decode(encode(weight, levels, grid), levels, grid).view_as(parts) - parts).square_().mul_(weights)
+        cost = error.sum(-1)
+        if best is None or least is None:
+            best, least = levels, cost
+        else:
+            better = cost < least
+            best = Levels(*(torch.where(better, new, old) for new, old in zip(levels, best, strict=True)))
+            least = torch.where(better, cost, least)
+    if best is None:
+        raise RuntimeError("no range was tried")
+    return best
+
+
+def _between(low: torch.Tensor, high: torch.Tensor, grid: GridConfig) -> Levels:
+    import torch
+
+    top = 2**grid.bits - 1
+    if grid.symmetric:
+        scale = torch.maximum(high, -low) * 2 / top
+        zero = torch.full_like(scale, float(2 ** (grid.bits - 1)))
+    else:
+        scale = (high - low) / top
+        zero = low  # of a scale that is rounded first
+    # Engines hold scales in bfloat16: what is rounded here need not be rounded by them.
+    scale = scale.clamp(min=1e-8).bfloat16().float()
+    if not grid.symmetric:
+        zero = (-zero / scale).round().clamp(0, top)
+    return Levels(scale, zero)
+
+
+def encode(weight: torch.Tensor, levels: Levels, grid: GridConfig) -> torch.Tensor:
+    """Codes [r, c], whole numbers from 0 to 2^bits - 1, as floats."""
+    parts = weight.unflatten(1, (-1, grid.group))
+    codes = (parts / levels.scale[..., None]).round_().add_(levels.zero[..., None]).clamp_(0, 2**grid.bits - 1)
+    return codes.flatten(1)
+
+
+def decode(codes: torch.Tensor, levels: Levels, grid: GridConfig) -> torch.Tensor:
+    """Weights [r, c] of codes."""
+    parts = codes.unflatten(1, (-1, grid.group))
+    return ((parts - levels.zero[..., None]) * levels.scale[..., None]).flatten(1)

@@ -1,0 +1,163 @@
+"""One decoder layer after another, and what calibration text makes of its inputs.
+
+Only one layer's weights are in memory at a time, in float32; between layers there are the hidden states of the text. The
+layers are transformers' own, called with the arguments that its model gives the first one.
+
+Legend: n sequences, t tokens of each, c inputs of a linear layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serving.quantizers._source import Source
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Inputs:
+    """What linear layers that share an input see of the calibration text."""
+
+    names: list[str]
+    """The layers, as in `Layer.linears`."""
+    hessian: torch.Tensor
+    """float32 [c, c], the mean of x xᵀ."""
+    mean_size: torch.Tensor
+    """float32 [c], the mean of |x|."""
+
+
+class Layer:
+    """A decoder layer with its weights. What is written into them counts for the layers after it."""
+
+    def __init__(self, name: str, module: torch.nn.Module, hidden: torch.Tensor | None, call: dict[str, Any]) -> None:
+        import torch
+
+        self.name = name
+        """In the model, such as `model.layers.3`."""
+        self.module = module
+        self.linears: dict[str, torch.nn.Linear] = {
+            found: one for found, one in module.named_modules() if isinstance(one, torch.nn.Linear)
+        }
+        """Name in the layer → linear layer, in the order of the model."""
+        self._hidden, self._call = hidden, call
+
+    def observe(self) -> list[Inputs]:
+        """Run the text through the layer as it is, and take down what its linear layers see.
+
+        Raises:
+            RuntimeError: there is no calibration text.
+        """
+        import torch
+
+        if self._hidden is None:
+            raise RuntimeError("a layer without calibration text has no inputs")
+        sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        sharing: dict[int, list[str]] = {}
+        keep: list[torch.Tensor] = []  # so that no two inputs have the same id
+        tokens = self._hidden.shape[0] * self._hidden.shape[1]
+
+        def see(name: str, seen: torch.Tensor) -> None:
+            names = sharing.setdefault(id(seen), [])
+            if name not in names:
+                names.append(name)
+            if names[0] != name:
+                return
+            keep.append(seen)
+            flat = seen.flatten(0, -2).float()
+            if name not in sums:
+                zeros = flat.new_zeros
+                sums[name] = (zeros(flat.shape[1], flat.shape[1]), zeros(flat.shape[1]))
+            hessian, size = sums[name]
+            hessian.addmm_(flat.t(), flat, alpha=1.0 / tokens)
+            size.add_(flat.abs().sum(0), alpha=1.0 / tokens)
+
+        groups: list[list[str]] = []
+
+        def hook(name: str) -> Any:
+            return lambda _, inputs: see(name, inputs[0])
+
+        hooks = [one.register_forward_pre_hook(hook(name)) for name, one in self.linears.items()]
+        try:
+            with torch.inference_mode():
+                for sequence in self._hidden:
+                    self.module(sequence[None], **self._call)
+                    groups = groups or list(sharing.values())
+                    sharing.clear()
+                    keep.clear()
+        finally:
+            for one in hooks:
+                one.remove()
+        return [Inputs(names, *sums[names[0]]) for names in groups]
+
+    def forward(self) -> torch.Tensor | None:
+        """The hidden states [n, t, width] that the layer makes of the text, as its weights now are."""
+        import torch
+
+        if self._hidden is None:
+            return None
+        with torch.inference_mode():
+            outputs = [self.module(sequence[None], **self._call) for sequence in self._hidden]
+        return torch.cat([one[0] if isinstance(one, tuple) else one for one in outputs])
+
+
+def walk(source: Source, calibration: torch.Tensor | None) -> Iterator[Layer]:
+    """The decoder layers in order. A layer is run anew when the next one is asked for.
+
+    Args:
+        calibration: token ids [n, t]; None: the layers come without inputs.
+    """
+    import torch
+
+    model = source.skeleton()
+    decoder = model.get_decoder()
+    [prefix] = [name for name, module in model.named_modules() if module is decoder.layers]
+    hidden, call = None, dict[str, Any]()
+    if calibration is not None:
+        hidden, call = _before_layers(source, model, calibration)
+    for index, module in enumerate(decoder.layers):
+        name = f"{prefix}.{index}"
+        state = {key: source.load(f"{name}.{key}") for key, _ in module.named_parameters()}
+        module.load_state_dict({key: tensor.to(source.device) for key, tensor in state.items()}, assign=True)
+        module.eval()
+        layer = Layer(name, module, hidden, call)
+        yield layer
+        if index + 1 < len(decoder.layers):
+            hidden = layer.forward()
+        module.to("meta")
+
+
+def _before_layers(source: Source, model: Any, calibration: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Embeddings [n, t, width] of the text, and the arguments that the decoder gives its layers."""
+    import torch
+
+    decoder = model.get_decoder()
+    embed = model.get_input_embeddings()
+    [name] = [name for name, module in model.named_modules() if module is embed]
+    embed.load_state_dict({"weight": source.load(f"{name}.weight").to(source.device)}, assign=True)
+    decoder.rotary_emb.to(source.device)
+    seen: dict[str, Any] = {}
+
+    class Reached(Exception):  # noqa: N818 - not an error
+        pass
+
+    def stop(_: Any, inputs: tuple[Any, ...], call: dict[str, Any]) -> None:
+        seen.update(call)
+        raise Reached
+
+    hook = decoder.layers[0].register_forward_pre_hook(stop, with_kwargs=True)
+    ids = calibration.to(source.device)
+    try:
+        with torch.inference_mode():
+            decoder(input_ids=ids[:1], use_cache=False)
+    except Reached:
+        pass
+    finally:
+        hook.remove()
+    with torch.inference_mode():
+        hidden = torch.cat([embed(row[None]) for row in ids]).float()
+    embed.to("meta")
+    return hidden, seen

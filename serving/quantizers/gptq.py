@@ -1,0 +1,92 @@
+"""GPTQ: columns are rounded one after another, and those to come make up for the error (Frantar et al. 2022, arXiv
+2210.17323).
+
+Layers that see the same input (queries, keys and values; gate and up) are one matrix here: the inverse of their Hessian
+is found once. The grids are fixed before the first column is rounded, at the least error weighted by the Hessian's
+diagonal: so columns can be taken in any order, without an index of groups in the file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cluster.errors import ModelError
+from serving.quantizers._grid import GridConfig, Levels, decode, encode, fit
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 128
+"""Columns whose errors are passed on together; the result does not depend on it."""
+
+
+class Config(GridConfig):
+    """Keys of `method: gptq`."""
+
+    kind: Literal["gptq"] = "gptq"
+    """The plug-in's file name, without `.py`."""
+    order: Literal["activation", "none"] = "activation"
+    """Columns with large inputs first (`act_order`), or as they stand."""
+    damping: float = Field(default=0.01, gt=0, le=1)
+    """Added to the Hessian's diagonal, as a share of its mean."""
+    least_range: float = Field(default=0.6, gt=0, le=1)
+    """How far a group's range may be narrowed where that costs less; 1: from least to greatest weight."""
+
+
+def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor) -> tuple[torch.Tensor, Levels]:
+    """Codes [r, c] and levels of a weight.
+
+    Args:
+        weight: [r, c] float32.
+        hessian: [c, c] float32, the mean of x xᵀ over the layer's inputs x.
+
+    Raises:
+        ModelError: the Hessian cannot be inverted.
+    """
+    import torch
+
+    diagonal = hessian.diagonal()
+    levels = fit(weight, config, diagonal, config.least_range)
+    order = torch.arange(len(diagonal), device=weight.device)
+    if config.order == "activation":
+        order = diagonal.argsort(descending=True, stable=True)
+    upper = _inverse_factor(hessian[order][:, order], config.damping)
+    group = order // config.group
+    rest = weight.t()[order].contiguous()  # [c, r]: a column of the weight is a row here
+    scale, zero = levels.scale.t()[group].contiguous(), levels.zero.t()[group].contiguous()
+    top, codes = 2**config.bits - 1, torch.empty_like(rest)
+    for start in range(0, len(rest), BLOCK):
+        end = min(start + BLOCK, len(rest))
+        part, factors = rest[start:end], upper[start:end, start:end]
+        errors = torch.empty_like(part)
+        for at in range(end - start):
+            column = start + at
+            code = torch.round(part[at] / scale[column]).add_(zero[column]).clamp_(0, top)
+            codes[column] = code
+            errors[at] = (part[at] - (code - zero[column]) * scale[column]) / factors[at, at]
+            part[at + 1 :].addr_(factors[at, at + 1 :], errors[at], alpha=-1)
+        rest[end:].addmm_(upper[start:end, end:].t(), errors, alpha=-1)
+    found = torch.empty_like(codes)
+    found[order] = codes
+    return found.t().contiguous(), levels
+
+
+def _inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
+    """Upper Cholesky factor of the inverse of the damped Hessian; more damping where it is too close to singular."""
+    import torch
+
+    mean = hessian.diagonal().mean()
+    eye = torch.eye(len(hessian), device=hessian.device)
+    for factor in (1, 10, 100):
+        damped = hessian + eye * (damping * factor * mean + 1e-12)
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            if not failed:
+                return upper
+    raise ModelError(
+        "The Hessian of a layer's inputs cannot be inverted.", field="calibration", got=f"damping {damping:g}",
+        expected="finite activations from enough text", fix="more calibration text, or a larger damping",
+    )  # fmt: skip
