@@ -73,6 +73,17 @@ class Checkpoint:
         return weights
 
 
+def unsupported_tokenizer(field: str, got: object, expected: object) -> ModelError:
+    """The error for a rule of tokenizer.json that llama.cpp has in no form, or in another one."""
+    return ModelError(
+        "llama.cpp has no equal of this tokenizer: the served model would see other token ids.",
+        field=f"tokenizer.json {field}",
+        got=got,
+        expected=expected,
+        fix="choose another quantizer for this model",
+    )
+
+
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Open a folder of config.json and safetensors files, and see that it is a whole, plain causal language model.
 
