@@ -72,21 +72,50 @@ def piece_scores(spec: dict[str, Any]) -> dict[str, float]:
     if model.get("ignore_merges"):
         raise unsupported_tokenizer("model.ignore_merges", True, False)
     merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    _require_every_pair(spec, set(merges))
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for rank, (left, right) in enumerate(merges):
+        first.setdefault(left + right, rank)
+        last[left + right] = rank
     scores: dict[str, float] = {}
-    last = None
-    for left, right in merges:
-        if left + right != last and left + right in scores:
-            raise unsupported_tokenizer("model.merges", f"{left} {right}", "all pairs that make a piece in a row")
-        last = left + right
-        scores.setdefault(last, -float(len(scores)))
-    known = set(merges)
-    special = {token["content"] for token in spec["added_tokens"]}
-    for piece in model["vocab"].keys() - special:
+    opener, end = "", -1
+    for piece, rank in first.items():
+        if rank > end:
+            opener = piece
+        elif len({*opener, *piece}) > 1:
+            raise unsupported_tokenizer("model.merges", f"merges of {piece} among others", "those of a piece in a row")
+        scores[piece] = -float(first[opener])
+        end = max(end, last[piece])
+    plain = _plain_tokenizer(spec)
+    for character in {piece[0] for piece in scores if len(set(piece)) == 1}:
+        _require_runs(plain, character, scores)
+    return scores
+
+
+def _require_every_pair(spec: dict[str, Any], merges: set[tuple[str, ...]]) -> None:
+    """llama.cpp merges any two pieces whose union is a piece, listed or not."""
+    vocab = spec["model"]["vocab"]
+    for piece in vocab.keys() - {token["content"] for token in spec["added_tokens"]}:
         for cut in range(1, len(piece)):
             pair = piece[:cut], piece[cut:]
-            if pair not in known and pair[0] in model["vocab"] and pair[1] in model["vocab"]:
+            if pair not in merges and pair[0] in vocab and pair[1] in vocab:
                 raise unsupported_tokenizer("model.merges", f"no merge of {pair[0]} {pair[1]}", "every pair of pieces")
-    return scores
+
+
+def _require_runs(plain: Any, character: str, scores: dict[str, float]) -> None:
+    """See that runs of one character are split as listed.
+
+    SentencePiece gives its pieces of many spaces one score, and takes the leftmost; in the list they are shuffled.
+    """
+    by_length = {len(piece): score for piece, score in scores.items() if set(piece) == {character}}
+    for count in range(2, 2 * max(by_length) + 2):
+        parts = [1] * count
+        while places := [at for at in range(len(parts) - 1) if parts[at] + parts[at + 1] in by_length]:
+            best = max(places, key=lambda at: (by_length[parts[at] + parts[at + 1]], -at))
+            parts[best : best + 2] = [parts[best] + parts[best + 1]]
+        if [len(token) for token in plain.encode(character * count, add_special_tokens=False).tokens] != parts:
+            raise unsupported_tokenizer("model.merges", f"{count} of {character}", f"pieces of {parts}")
 
 
 def _space_prefix(spec: dict[str, Any], tokenizer: Any) -> bool:
@@ -125,12 +154,17 @@ def _conversation(tokenizer: Any) -> str | None:
         return None
 
 
-def _llama_cpp_ids(text: str, spec: dict[str, Any], *, prefix: bool) -> list[int]:
-    """The ids that llama.cpp finds: special tokens first, then what lies between them, each part on its own."""
+def _plain_tokenizer(spec: dict[str, Any]) -> Any:
+    """The same merges, without a space in front."""
     from tokenizers import Tokenizer
 
     pre = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
-    plain = Tokenizer.from_str(json.dumps({**spec, "normalizer": None, "pre_tokenizer": pre, "post_processor": None}))
+    return Tokenizer.from_str(json.dumps({**spec, "normalizer": None, "pre_tokenizer": pre, "post_processor": None}))
+
+
+def _llama_cpp_ids(text: str, spec: dict[str, Any], *, prefix: bool) -> list[int]:
+    """The ids that llama.cpp finds: special tokens first, then what lies between them, each part on its own."""
+    plain = _plain_tokenizer(spec)
     special = sorted((token["content"] for token in spec["added_tokens"]), key=len, reverse=True)
     parts = re.split(f"({'|'.join(map(re.escape, special))})", text)
     spaced = (part if part in special or not prefix else f" {part}" for part in parts if part)
