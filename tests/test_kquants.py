@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import resource
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,55 +19,21 @@ import torch
 import transformers
 from gguf import GGMLQuantizationType as Type
 from safetensors.torch import load_file, save_file
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from cluster.errors import ModelError, ResourceError
 from cluster.storage import require_free_space
 from serving.quantizers import _ggml
-from serving.quantizers._recipes import ModelShape, tensor_type
 from serving.quantizers.kquants import Config, quantize
+from tests.kquants_models import (
+    CHAT_TEMPLATE,
+    LLAMA3_ROPE,
+    PRE_TOKENIZERS,
+    TEXTS,
+    LlamaCpp,
+    make_model,
+    make_tokenizer,
+)
 
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-TEXTS = [
-    "The quick brown fox jumps over the lazy dog.",
-    "It's we're they'll I'd DON'T",
-    "  two  spaces,\ttabs\n\n\nand lines  \n end ",
-    "x = [i**2 for i in range(10)]  # 3.14159",
-    "In 1984, 12345 of 67 890 were 0.5%",
-    "naïve café, Zürich, Ångström, ﬁne",
-    "Привет, мир! 你好，世界。 こんにちは 안녕",
-    "👩‍👩‍👧 emoji 🎉🎉 and ½ ² Ⅷ",
-    "<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\n",
-    "a<|im_end|>b <|im_start|> c",
-    "camelCase snake_case SCREAMING-KEBAB http://example.com/?q=1&r=2",
-    "١٢٣ ٤٥ ३४",
-    "",
-]
-LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-BYTES_ONLY = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-BYTES_AND_WORDS = pre_tokenizers.ByteLevel(add_prefix_space=False)
-PRE_TOKENIZERS = {
-    "gpt-2": BYTES_AND_WORDS,
-    "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), BYTES_AND_WORDS]),
-    "llama-bpe": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"), BYTES_ONLY]),
-    "qwen2": pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(LLAMA3_SPLIT.replace("{1,3}", "")), "isolated"), BYTES_ONLY]
-    ),
-}
-LLAMA3_ROPE = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
 VARIANTS: dict[str, dict[str, Any]] = {
     "llama": {},
     "llama_wide_heads": {"head_dim": 96, "attention_bias": True, "mlp_bias": True},
@@ -83,58 +47,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 MakeModel = Callable[..., Path]
 
 
-def make_tokenizer(pre_tokenizer: str = "smollm") -> Any:
-    """A BPE of about 1000 tokens, learned from a page of the standard library."""
-    tokenizer = Tokenizer(models.BPE(ignore_merges=pre_tokenizer == "llama-bpe"))
-    tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre_tokenizer]
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1000,
-        special_tokens=[AddedToken(text, special=True) for text in ("<|end|>", "<|im_start|>", "<|im_end|>")],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([Path(json.decoder.__file__).read_text(), *TEXTS], trainer)
-    wrap: Any = transformers.PreTrainedTokenizerFast
-    return wrap(
-        tokenizer_object=tokenizer,
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        unk_token="<|end|>",
-        pad_token="<|im_end|>",
-        chat_template=CHAT_TEMPLATE,
-    )
-
-
 @pytest.fixture(scope="module")
-def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
+def make_folder(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
     """Writes a small random model, and its tokenizer, to a new folder."""
     tokenizer = make_tokenizer()
 
-    def make(family: str = "llama", hidden: int = 256, **options: Any) -> Path:
-        torch.manual_seed(0)
-        fields: dict[str, Any] = {
-            "vocab_size": 1024,
-            "hidden_size": hidden,
-            "intermediate_size": 2 * hidden,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 512,
-            "tie_word_embeddings": True,
-            # Far from uniform: else every next token is a near tie, and any error goes unseen.
-            "initializer_range": 0.1,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
-        }
-        config = transformers.AutoConfig.for_model(family, **(fields | options))
-        folder = tmp_path_factory.mktemp(family)
-        factory: Any = transformers.AutoModelForCausalLM
-        model = factory.from_config(config)
-        for name, parameter in model.named_parameters():
-            if parameter.ndim == 1:  # norms of one and biases of zero would hide a wrong order
-                torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.2)
-        model.save_pretrained(folder)
+    def make(family: str = "llama", **options: Any) -> Path:
+        folder = make_model(tmp_path_factory.mktemp(family), family, **options)
         tokenizer.save_pretrained(folder)
         return folder
 
@@ -142,42 +61,8 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
 
 
 @pytest.fixture(scope="module")
-def llama(make_model: MakeModel) -> Path:
-    return make_model()
-
-
-class LlamaCpp:
-    """llama.cpp's server, in this process."""
-
-    def __init__(self, path: Path) -> None:
-        xllamacpp = importlib.import_module("xllamacpp")
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
-        params.n_ctx, params.n_parallel, params.warmup, params.verbosity = 256, 1, False, -1
-        params.cpuparams.n_threads = 2
-        self.server = xllamacpp.Server(params)
-
-    def log_probs(self, ids: list[int], vocab_size: int = 1024) -> np.ndarray[Any, Any]:
-        """Log-probabilities [vocab] of the token after `ids`."""
-        # The server withholds the numbers of an end token, or of half a character: the bias makes it say "!", and does
-        # not touch the log-probabilities, which are those before sampling.
-        plain = self.ask("/tokenize", content="!")["tokens"][0]
-        options = {"n_probs": vocab_size, "logit_bias": [[plain, 1000.0]], "cache_prompt": False}
-        answer = self.server.handle_completions({"prompt": ids, "n_predict": 1, **options})
-        found = np.full(vocab_size, np.nan)
-        for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
-            found[entry["id"]] = entry["logprob"]
-        assert not np.isnan(found).any()
-        return found
-
-    def ask(self, route: str, **body: Any) -> Any:
-        request = urllib.request.Request(
-            self.server.listening_address + route,
-            data=json.dumps(body).encode() if body else None,
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
+def llama(make_folder: MakeModel) -> Path:
+    return make_folder()
 
 
 def prompts(folder: Path) -> list[list[int]]:
@@ -245,31 +130,9 @@ def test_kernels_never_see_a_wrong_argument() -> None:
         _ggml.quantize_rows(np.ones((4, 256), dtype=np.float32), Type.IQ2_XXS)
 
 
-def test_mix_of_types() -> None:
-    model = ModelShape(num_layers=32, queries_per_kv_head=4, tied=False)
-
-    def types(recipe: str, part: str) -> str:
-        names = (f"blk.{layer}.{part}.weight" for layer in range(32))
-        return "".join(tensor_type(recipe, name, (512, 512), model).name[1] for name in names)
-
-    # As llama.cpp lists them for a model of 32 layers.
-    more_bits = "66664464464464464464464464466666"
-    assert types("Q4_K_M", "ffn_down") == types("Q4_K_M", "attn_v") == more_bits
-    assert types("Q5_K_M", "ffn_down") == more_bits.replace("4", "5")
-    assert types("Q4_K_S", "attn_v") == types("Q4_K_S", "ffn_down") == "5" * 4 + "4" * 28
-    assert types("Q3_K_M", "ffn_down") == types("Q3_K_M", "attn_v") == "5" * 2 + "4" * 30
-    assert types("Q2_K", "attn_v") == "4" * 32
-    assert types("Q4_K_M", "attn_q") == types("Q4_K_M", "ffn_up") == "4" * 32
-    assert tensor_type("Q4_K_M", "output.weight", (1000, 512), model) == Type.Q6_K
-    assert tensor_type("Q4_K_M", "token_embd.weight", (1000, 512), model) == Type.Q4_K
-    assert tensor_type("Q4_K_M", "blk.0.attn_norm.weight", (512,), model) == Type.F32
-    assert tensor_type("Q4_K_M", "blk.9.attn_q.weight", (512, 192), model) == Type.Q5_0
-    assert tensor_type("Q4_K_M", "blk.9.attn_q.weight", (512, 100), model) == Type.F16
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_llama_cpp_computes_what_transformers_computes(variant: str, make_model: MakeModel, tmp_path: Path) -> None:
-    folder = make_model(variant.partition("_")[0], **VARIANTS[variant])
+def test_llama_cpp_computes_what_transformers_computes(variant: str, make_folder: MakeModel, tmp_path: Path) -> None:
+    folder = make_folder(variant.partition("_")[0], **VARIANTS[variant])
     quantize(folder, tmp_path / "model.gguf", Config(recipe="F16"))
     engine = LlamaCpp(tmp_path / "model.gguf")
     # 2e-5 was measured; a wrong rotary base, order of heads or norm epsilon gives thousands of times more.
@@ -277,8 +140,8 @@ def test_llama_cpp_computes_what_transformers_computes(variant: str, make_model:
 
 
 @pytest.mark.parametrize("hidden", [256, 192])
-def test_fewer_bits_are_smaller_and_stay_close(hidden: int, make_model: MakeModel, tmp_path: Path) -> None:
-    folder = make_model(hidden=hidden)
+def test_fewer_bits_are_smaller_and_stay_close(hidden: int, make_folder: MakeModel, tmp_path: Path) -> None:
+    folder = make_folder(hidden=hidden)
     steps: list[tuple[int, int]] = []
     eight = quantize(folder, tmp_path / "q8.gguf", Config(recipe="Q8_0"))
     four = quantize(folder, tmp_path / "q4.gguf", Config(), lambda done, total: steps.append((done, total)))
@@ -365,6 +228,10 @@ def poison(weights: dict[str, torch.Tensor]) -> None:
     weights["model.layers.1.mlp.up_proj.weight"][3, 5] = float("nan")
 
 
+def blow_up(weights: dict[str, torch.Tensor]) -> None:
+    weights["model.layers.1.mlp.up_proj.weight"][3, 5] = 1e30
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "config.json is missing"),
     "adapter": (
@@ -372,6 +239,15 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         "merge the adapter into its base",
     ),
     "config cut short": (lambda folder: (folder / "config.json").write_text('{"model_ty'), "not JSON"),
+    "config not an object": (lambda folder: (folder / "config.json").write_text("[]"), "not a JSON object"),
+    "index cut short": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight'),
+        "model.safetensors.index.json is not JSON",
+    ),
+    "index without weights": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text("{}"),
+        "names no weights",
+    ),
     "architecture": (lambda folder: edit_config(folder, model_type="gpt2"), r"gpt2(.|\n)*llama, mistral, qwen2"),
     "reward model": (
         lambda folder: edit_config(folder, architectures=["LlamaForSequenceClassification"]),
@@ -409,6 +285,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "not a number": (
         lambda folder: edit_weights(folder, poison),
         r"NaN or infinity(.|\n)*model.layers.1.mlp.up_proj.weight(.|\n)*1 of 131072",
+    ),
+    "too large": (
+        lambda folder: edit_weights(folder, blow_up),
+        r"too large for their type(.|\n)*model.layers.1.mlp.up_proj.weight(.|\n)*Q4_K cannot hold(.|\n)*1e\+30",
     ),
     "no tokenizer": (remove_tokenizer, "No tokenizer"),
     "unknown splitting": (
@@ -454,14 +334,14 @@ def test_shards(llama: Path, tmp_path: Path) -> None:
         quantize(folder, tmp_path / "other.gguf", Config())
 
 
-def test_importance_for_an_unknown_parameter(llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="typo"):
-        quantize(llama, tmp_path / "model.gguf", Config(), importance={"typo": np.ones(256, dtype=np.float32)})
-
-
-def test_disk_without_room(tmp_path: Path) -> None:
+def test_disk_without_room(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ResourceError, match="Not enough disk space for the quantized model"):
         require_free_space(tmp_path, 2**60, "for the quantized model")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    with pytest.raises(ResourceError, match="Not enough disk space for the quantized model"):
+        quantize(llama, tmp_path / "out" / "model.gguf", Config())
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_disk_that_fills_up_while_writing(llama: Path, tmp_path: Path) -> None:

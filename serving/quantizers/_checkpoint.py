@@ -73,6 +73,17 @@ class Checkpoint:
         return weights
 
 
+def unsupported_tokenizer(field: str, got: object, expected: object) -> ModelError:
+    """The error for a rule of tokenizer.json that llama.cpp has in no form, or in another one."""
+    return ModelError(
+        "llama.cpp has no equal of this tokenizer: the served model would see other token ids.",
+        field=f"tokenizer.json {field}",
+        got=got,
+        expected=expected,
+        fix="choose another quantizer for this model",
+    )
+
+
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Open a folder of config.json and safetensors files, and see that it is a whole, plain causal language model.
 
@@ -90,11 +101,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             expected=", ".join(ARCHITECTURES),
             fix="choose another quantizer, or convert with llama.cpp's convert_hf_to_gguf.py",
         )
-    if "quantization_config" in raw:
+    if quantized := raw.get("quantization_config"):
         raise ModelError(
             "The model is quantized already.",
             field="quantization_config",
-            got=raw["quantization_config"].get("quant_method"),
+            got=quantized.get("quant_method"),
+            expected="a model without quantization_config",
             fix="quantize the 16 or 32 bit model it was made from",
         )
     if not all(name.endswith("ForCausalLM") for name in raw.get("architectures") or []):
@@ -120,11 +132,22 @@ def _read_config(folder: Path) -> dict[str, Any]:
             field=str(folder),
             fix="merge the adapter into its base first" if adapter else "give a folder made by save_pretrained",
         )
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file of the model.
+
+    Raises:
+        ModelError: it is not JSON, or not an object.
+    """
     try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError("config.json is not JSON.", field=str(path), got=error) from error
-    return raw
+        raise ModelError(f"{path.name} is not JSON.", field=str(path), got=error, fix="copy the model again") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path.name} is not a JSON object.", field=str(path), got=type(found).__name__)
+    return found
 
 
 def _check_options(config: Any) -> None:
@@ -167,7 +190,10 @@ def _weight_files(folder: Path) -> list[Path]:
     """The files transformers would load; others, such as Mistral's consolidated copy, hold the model a second time."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise ModelError("The index names no weights.", field=f"{index} weight_map", got=weight_map)
+        return [folder / name for name in sorted(set(weight_map.values()))]
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ModelError(

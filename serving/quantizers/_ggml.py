@@ -58,6 +58,7 @@ def quantize_rows(
 
     Raises:
         ValueError: a wrong shape, columns that are no whole number of blocks, or a type that needs `importance`.
+        OverflowError: weights too large for the type, so that a block holds NaN or infinity.
     """
     import numpy as np
 
@@ -85,6 +86,8 @@ def quantize_rows(
         )
         if written != target.nbytes:
             raise ValueError(f"{type_.name}: the kernel wrote {written} bytes, expected {target.nbytes}")
+        if not _library().ggml_validate_row_data(type_.value, target.ctypes.data, target.nbytes):
+            raise OverflowError(f"{type_.name} cannot hold weights as large as {np.abs(source).max():.4g}")
 
     # ctypes releases the interpreter's lock during the call.
     with ThreadPoolExecutor(max_workers=max(1, num_threads)) as pool:
@@ -110,6 +113,8 @@ def _library() -> ctypes.CDLL:
         ctypes.c_int64,  # columns
         ctypes.c_void_p,  # const float * importance, or null
     ]
+    library.ggml_validate_row_data.restype = ctypes.c_bool
+    library.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
     library.ggml_row_size.restype = ctypes.c_size_t
     library.ggml_row_size.argtypes = [ctypes.c_int, ctypes.c_int64]
     library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool

@@ -43,15 +43,17 @@ class PlannedTensor:
         return math.prod(self.shape[:-1]) * _ggml.row_size(self.type, self.shape[-1])
 
 
-def plan_tensors(checkpoint: Checkpoint, recipe: str) -> list[PlannedTensor]:
-    """The tensors of the file, in order, with their types under `recipe`."""
+def plan_tensors(checkpoint: Checkpoint, recipe: str, *, has_importance: bool = False) -> list[PlannedTensor]:
+    """The tensors of the file, in the order of llama.cpp's quantizer, with their types under `recipe`."""
     import gguf
 
     config = checkpoint.config
     model = ModelShape(
+        architecture=checkpoint.architecture,
         num_layers=config.num_hidden_layers,
         queries_per_kv_head=config.num_attention_heads // config.num_key_value_heads,
         tied=config.tie_word_embeddings,
+        has_importance=has_importance,
     )
     arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == checkpoint.architecture)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
@@ -65,7 +67,12 @@ def plan_tensors(checkpoint: Checkpoint, recipe: str) -> list[PlannedTensor]:
         if name is None:
             raise ModelError("A tensor has no name in GGUF.", field=source, expected="a tensor that llama.cpp knows")
         plan.append(PlannedTensor(name, source, tensor_type(recipe, name, shape, model), shape))
-    return plan
+    return sorted(plan, key=lambda tensor: _position(tensor.name))
+
+
+def _position(name: str) -> tuple[int, str]:
+    """Sort key: tensors outside the layers, then layer by layer, each by name."""
+    return int(name.split(".")[1]) if name.startswith("blk.") else -1, name
 
 
 def write_gguf(
@@ -79,7 +86,7 @@ def write_gguf(
     """Write the file.
 
     Raises:
-        ModelError: the tokenizer has no equal in llama.cpp, or a tensor is not finite.
+        ModelError: the tokenizer has no equal in llama.cpp, or a tensor is not finite or too large for its type.
         OSError: the disk is full, or cannot be written.
     """
     import gguf
@@ -87,8 +94,11 @@ def write_gguf(
     import torch
 
     writer = gguf.GGUFWriter(path, checkpoint.architecture)
-    _add_metadata(writer, checkpoint, recipe)
+    _add_metadata(writer, checkpoint)
     add_tokenizer(writer, checkpoint.folder, checkpoint.config.vocab_size)
+    # Last, and in this order, as llama.cpp's quantizer leaves them: files can be compared byte by byte.
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{recipe}"])
     for tensor in plan:
         writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.num_bytes, tensor.type)
     try:
@@ -99,9 +109,19 @@ def write_gguf(
             weights = _weights(checkpoint, tensor)
             columns = None if tensor.source is None else importance.get(tensor.source)
             rows = weights.reshape(-1, tensor.shape[-1])
-            writer.write_tensor_data(
-                _ggml.quantize_rows(rows, tensor.type, importance=columns, num_threads=torch.get_num_threads())
-            )
+            try:
+                encoded = _ggml.quantize_rows(
+                    rows, tensor.type, importance=columns, num_threads=torch.get_num_threads()
+                )
+            except OverflowError as error:
+                raise ModelError(
+                    "Weights are too large for their type: llama.cpp would serve infinity.",
+                    field=tensor.source or tensor.name,
+                    got=error,
+                    expected="weights of about one, as training leaves them",
+                    fix="take the recipe BF16, or an earlier checkpoint",
+                ) from error
+            writer.write_tensor_data(encoded)
             if progress:
                 progress(done, len(plan))
     finally:
@@ -138,14 +158,12 @@ def _rotary_factors(checkpoint: Checkpoint) -> NDArray[np.float32]:
     return factors.astype(np.float32)
 
 
-def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, recipe: str) -> None:
+def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint) -> None:
     import gguf
 
     config, rope = checkpoint.config, checkpoint.config.rope_parameters
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(checkpoint.folder.name)
-    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{recipe}"])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(checkpoint.context_length)
     writer.add_embedding_length(config.hidden_size)

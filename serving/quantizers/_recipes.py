@@ -2,6 +2,8 @@
 
 A recipe names a base type. Some tensors hurt more than others when they lose bits: the output head, the value
 projection and the down projection of the first and last layers. These get a wider type.
+
+Rows that are no multiple of 32 columns become F16 wherever llama.cpp's quantizer would refuse the model.
 """
 
 from __future__ import annotations
@@ -18,10 +20,21 @@ if TYPE_CHECKING:
 class ModelShape:
     """What the mix depends on, besides the tensor itself."""
 
+    architecture: str
+    """What GGUF calls it."""
     num_layers: int
     queries_per_kv_head: int
     tied: bool
     """The token embedding is the output head as well."""
+    has_importance: bool = False
+    """Quantized with an importance matrix."""
+
+    @property
+    def is_70b(self) -> bool:
+        """Whether llama.cpp calls the model "70B": it counts layers, and in a Llama asks for shared values too."""
+        return self.num_layers == 80 and (
+            self.architecture == "qwen2" or (self.architecture == "llama" and self.queries_per_kv_head > 1)
+        )
 
 
 Applies = Callable[[int, ModelShape], bool]
@@ -44,6 +57,11 @@ def _sensitive(layer: int, model: ModelShape) -> bool:
     """The first and last eighth of the layers, and each third one between."""
     eighth = model.num_layers // 8
     return layer < eighth or layer >= 7 * model.num_layers // 8 or (layer - eighth) % 3 == 2
+
+
+def _first_eighth_by_importance(layer: int, model: ModelShape) -> bool:
+    """Some of the first down projections go astray in 4 bits without an offset when importance guides them."""
+    return model.has_importance and layer < model.num_layers // 8
 
 
 def _shared_values(layer: int, model: ModelShape) -> bool:
@@ -72,6 +90,7 @@ _MIX: dict[str, dict[str, list[tuple[Applies, str]]]] = {
     "Q5_K_M": {"attn_v": [(_sensitive, "Q6_K")], "ffn_down": [(_sensitive, "Q6_K")]},
     "Q4_K_M": {"attn_v": [(_sensitive, "Q6_K")], "ffn_down": [(_sensitive, "Q6_K")]},
     "Q4_K_S": {"attn_v": [(_first(4), "Q5_K")], "ffn_down": [(_first_share(8), "Q5_K")]},
+    "Q4_0": {"ffn_down": [(_first_eighth_by_importance, "Q4_1")]},
     "Q3_K_L": {"attn_v": [(_always, "Q5_K")], "ffn_down": [(_always, "Q5_K")], "attn_output": [(_always, "Q5_K")]},
     "Q3_K_M": {
         "attn_v": [(_first(2), "Q5_K"), (_always, "Q4_K")],
@@ -114,5 +133,5 @@ def _mixed(recipe: str, name: str, model: ModelShape) -> str:
         return base
     _, layer, part, _ = name.split(".")
     chosen = next((type_ for applies, type_ in _MIX.get(recipe, {}).get(part, []) if applies(int(layer), model)), base)
-    # Models of 80 layers (70B) share each value projection between 8 heads: it is small, so more bits are cheap.
-    return "Q5_K" if part == "attn_v" and model.num_layers == 80 and chosen in ("Q3_K", "Q4_K") else chosen
+    # In 70B eight heads share each value projection: it is small, so more bits are cheap.
+    return "Q5_K" if part == "attn_v" and model.is_70b and chosen in ("Q3_K", "Q4_K") else chosen

@@ -1,4 +1,4 @@
-"""A Hugging Face byte-level BPE tokenizer as GGUF metadata.
+"""A Hugging Face tokenizer as GGUF metadata: byte-level BPE here, SentencePiece in `_sentencepiece.py`.
 
 llama.cpp holds the text-splitting rules in its code, under names. A wrong name still loads and answers, with other
 token ids than the model was trained on; so a tokenizer whose rules are not recognized exactly is refused.
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ModelError
+from serving.quantizers._checkpoint import read_json, unsupported_tokenizer
+from serving.quantizers._sentencepiece import add_sentencepiece, is_sentencepiece
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -49,12 +51,16 @@ def add_tokenizer(writer: GGUFWriter, folder: Path, vocab_size: int) -> None:
             got=str(error).splitlines()[0],
             fix="save the tokenizer beside the model with save_pretrained",
         ) from error
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre_tokenizer_name(spec))
+    _check_model(spec)
     tokens, types = _vocabulary(spec, vocab_size)
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in spec["model"]["merges"]])
+    if is_sentencepiece(spec):
+        add_sentencepiece(writer, tokenizer, spec, tokens, types)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre_tokenizer_name(spec))
+        writer.add_token_list(tokens)
+        writer.add_token_types(types)
+        writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in spec["model"]["merges"]])
     _add_special_tokens(writer, tokenizer, folder)
     template = tokenizer.chat_template
     if isinstance(template, dict):
@@ -64,7 +70,7 @@ def add_tokenizer(writer: GGUFWriter, folder: Path, vocab_size: int) -> None:
 
 
 def pre_tokenizer_name(spec: dict[str, Any]) -> str:
-    """llama.cpp's name for the splitting rules of a tokenizer.json.
+    """llama.cpp's name for the splitting rules of a byte-level tokenizer.json.
 
     Raises:
         ModelError: rules, or other settings, for which llama.cpp has no exact equal.
@@ -73,20 +79,25 @@ def pre_tokenizer_name(spec: dict[str, Any]) -> str:
     steps = tuple(_step(step) for step in pre.get("pretokenizers", [pre]))
     name = _PRE_TOKENIZERS.get(steps)
     if name is None:
-        raise _unsupported("pre_tokenizer", steps, ", ".join(_PRE_TOKENIZERS.values()))
-    if model["type"] != "BPE":
-        raise _unsupported("model.type", model["type"], "BPE")
+        raise unsupported_tokenizer("pre_tokenizer", steps, ", ".join(_PRE_TOKENIZERS.values()))
     # llama.cpp does not compose characters: with NFC, text that comes decomposed (rare) gets other ids.
     normalizer = (spec.get("normalizer") or {}).get("type")
     if normalizer not in (None, "NFC"):
-        raise _unsupported("normalizer", normalizer, "none or NFC")
-    for option, expected in (("byte_fallback", False), ("dropout", False), ("ignore_merges", name in _IGNORES_MERGES)):
-        if bool(model.get(option)) != expected:
-            raise _unsupported(f"model.{option}", model.get(option), expected)
+        raise unsupported_tokenizer("normalizer", normalizer, "none or NFC")
+    if bool(model.get("ignore_merges")) != (name in _IGNORES_MERGES):
+        raise unsupported_tokenizer("model.ignore_merges", model.get("ignore_merges"), name in _IGNORES_MERGES)
+    return name
+
+
+def _check_model(spec: dict[str, Any]) -> None:
+    """Refuse what neither kind of tokenizer has in llama.cpp."""
+    if spec["model"]["type"] != "BPE":
+        raise unsupported_tokenizer("model.type", spec["model"]["type"], "BPE")
+    if spec["model"].get("dropout"):
+        raise unsupported_tokenizer("model.dropout", spec["model"]["dropout"], "none")
     for token in spec["added_tokens"]:
         if token["lstrip"] or token["rstrip"] or token["single_word"]:
-            raise _unsupported("added_tokens", token, "a token without lstrip, rstrip or single_word")
-    return name
+            raise unsupported_tokenizer("added_tokens", token, "a token without lstrip, rstrip or single_word")
 
 
 def _step(step: dict[str, Any]) -> tuple[str, object]:
@@ -98,16 +109,6 @@ def _step(step: dict[str, Any]) -> tuple[str, object]:
         case {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}:
             return "Split", regex
     return "unknown", json.dumps(step)
-
-
-def _unsupported(field: str, got: object, expected: object) -> ModelError:
-    return ModelError(
-        "llama.cpp has no equal of this tokenizer: the served model would see other token ids.",
-        field=f"tokenizer.json {field}",
-        got=got,
-        expected=expected,
-        fix="choose another quantizer for this model",
-    )
 
 
 def _vocabulary(spec: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
@@ -142,7 +143,7 @@ def _add_special_tokens(writer: GGUFWriter, tokenizer: Any, folder: Path) -> Non
         writer.add_unk_token_id(tokenizer.unk_token_id)
 
     generation = folder / "generation_config.json"
-    ends = json.loads(generation.read_text(encoding="utf-8")).get("eos_token_id") if generation.is_file() else None
+    ends = read_json(generation).get("eos_token_id") if generation.is_file() else None
     others = [end for end in (ends if isinstance(ends, list) else [ends]) if end not in (None, tokenizer.eos_token_id)]
     if others:
         writer.add_eot_token_id(others[0])
@@ -151,6 +152,6 @@ def _add_special_tokens(writer: GGUFWriter, tokenizer: Any, folder: Path) -> Non
     bare, added = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
     begins, finishes = added[:1] != bare[:1], added[-1:] != bare[-1:]
     if added != [tokenizer.bos_token_id] * begins + bare + [tokenizer.eos_token_id] * finishes:
-        raise _unsupported("post_processor", added, "at most one begin and one end token around the text")
+        raise unsupported_tokenizer("post_processor", added, "at most one begin and one end token around the text")
     writer.add_add_bos_token(begins)
     writer.add_add_eos_token(finishes)

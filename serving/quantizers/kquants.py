@@ -1,5 +1,6 @@
 """k-quants: a Hugging Face folder becomes one GGUF file, quantized by llama.cpp's own kernels.
 
+The file is byte for byte what `llama-quantize` makes of the same model's BF16 file; with importance, its tensors are.
 No calibration text is needed. Rows that are no multiple of 256 columns fall back to blocks of 32, as in llama.cpp
 (SmolLM2-135M, 576 wide, gets Q5_0 and Q8_0 for most of Q4_K_M).
 """
@@ -62,20 +63,21 @@ def quantize(
 
     Args:
         progress: called with (tensors written, tensors in all) after each tensor.
-        importance: parameter name → [n_cols] mean square of the parameter's inputs. Columns that see large inputs are
-            then kept more exactly.
+        importance: parameter name → [n_cols] mean square of the parameter's inputs, which is what llama.cpp calls an
+            importance matrix. Columns that see large inputs are then kept more exactly; parameters without an entry
+            are quantized as without.
 
     Raises:
-        ModelError: the model or its tokenizer cannot be written as GGUF, or its weights are not finite.
+        ModelError: the model or its tokenizer cannot be written as GGUF, its weights are not finite or too large, or
+            `importance` does not fit its parameters.
         ResourceError: the disk lacks room.
     """
     from serving.quantizers._checkpoint import open_checkpoint
     from serving.quantizers._gguf import plan_tensors, write_gguf
 
     checkpoint = open_checkpoint(model_dir)
-    plan = plan_tensors(checkpoint, config.recipe)
-    if unknown := sorted((importance or {}).keys() - checkpoint.shapes.keys()):
-        raise ModelError("Importance is given for parameters that the model lacks.", field="importance", got=unknown)
+    plan = plan_tensors(checkpoint, config.recipe, has_importance=bool(importance))
+    _check_importance(importance or {}, checkpoint.shapes)
     tensor_bytes = sum(tensor.num_bytes for tensor in plan)
 
     out_file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +91,41 @@ def quantize(
         bits_per_weight=8 * tensor_bytes / sum(tensor.num_weights for tensor in plan),
         tensor_types=dict(Counter(tensor.type.name for tensor in plan)),
     )
+
+
+def _check_importance(importance: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse what llama.cpp's quantizer refuses too, and squares below zero."""
+    import numpy as np
+
+    if unknown := sorted(importance.keys() - shapes.keys()):
+        raise ModelError(
+            "Importance is given for parameters that the model lacks.",
+            field="importance",
+            got=", ".join(unknown[:3]),
+            expected=f"parameter names such as {next(iter(shapes))}",
+        )
+    for name, columns in importance.items():
+        if columns.shape != shapes[name][-1:]:
+            raise ModelError(
+                "Importance has another width than its parameter.",
+                field=f"importance[{name}]",
+                got=columns.shape,
+                expected=shapes[name][-1:],
+                fix="collect it from this model",
+            )
+        # llama.cpp would write such a parameter as zeros, without a word.
+        if not columns.any():
+            raise ModelError(
+                "Importance is zero throughout: no calibration data came to this parameter.",
+                field=f"importance[{name}]",
+                fix="leave the entry out, or calibrate with more text",
+            )
+        if not (np.isfinite(columns).all() and (columns >= 0).all()):
+            raise ModelError(
+                "Importance is not a mean of squares: it holds NaN, infinity or numbers below zero.",
+                field=f"importance[{name}]",
+                got=f"{int((~(np.isfinite(columns) & (columns >= 0))).sum())} of {columns.size} values",
+            )
 
 
 @contextmanager
