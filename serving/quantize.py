@@ -1,48 +1,112 @@
-"""Quantization of a model folder: which method, and the bar that the result must reach."""
+"""Quantization of a model folder: which methods, and the bars that a result must reach."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Protocol, cast
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from cluster.config import Config, FromFolder, PluginConfig
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-class QuantizeConfig(Config):
-    """One quantization."""
+Progress = Callable[[int, int], None]
+"""Called with (parts done, parts in all)."""
 
-    method: Annotated[PluginConfig, FromFolder("serving.quantizers")] = Field(default="kquants", validate_default=True)
-    """A file of serving/quantizers, with its keys."""
-    sequences: PositiveInt = 4
-    """Held-out conversations that the quantized and the unquantized model both score."""
-    max_kl: PositiveFloat = 0.15
-    """Nats a token that quantization may cost: above it nothing is published."""
+
+class QuantizerConfig(PluginConfig):
+    """Base of the `Config` of every quantizer."""
+
+    CALIBRATED: ClassVar[bool] = False
+    """Whether the method looks at what layers see of a text."""
+    ENGINES: ClassVar[tuple[str, ...]] = ("transformers",)
+    """Files of serving/engines that can run the result, the one that is measured first."""
+
+    name: str | None = None
+    """What the leaderboard calls it; default: from its kind and keys."""
+
+    @property
+    def label(self) -> str:
+        """The result's name."""
+        return self.name or self.default_label
+
+    @property
+    def default_label(self) -> str:
+        """A name that says what was done."""
+        return self.kind
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it needs calibration text as it is configured."""
+        return self.CALIBRATED
+
+
+class CalibrationConfig(Config):
+    """Text of the training data, from which methods learn what layers see."""
+
+    sequences: PositiveInt = 32
+    """Blocks of text."""
+    length: PositiveInt = 512
+    """Tokens of a block."""
+    seed: int = Field(default=0, ge=0)
+    """Which of the training examples are taken."""
+
+
+class GateConfig(Config):
+    """What a quantized model must reach; below it nothing is published."""
+
+    max_kl: PositiveFloat | None = 0.15
+    """Nats a token between the distributions of the unquantized and the quantized model."""
+    max_perplexity_increase: PositiveFloat | None = None
+    """Share by which the perplexity may grow: 0.05 is 5%."""
     min_agreement: float = Field(default=0.8, gt=0, le=1)
     """Share of tokens at which both must name the same most probable token."""
+    min_task_ratio: float | None = Field(default=None, gt=0)
+    """Score of the task, as a share of the unquantized model's."""
 
 
 class Quantized(NamedTuple):
-    """A quantized file that was written."""
+    """A quantized model that was written."""
 
     path: Path
+    """A file, or a folder."""
     size_bytes: int
+    """Of its tensors, and what else the file holds."""
     bits_per_weight: float
-    """Of the tensors alone, scales included."""
+    """Of all tensors, embeddings and scales included."""
     tensor_types: dict[str, int]
-    """Number of tensors of each type."""
+    """Number of quantized tensors of each type."""
+    losses: dict[str, float]
+    """Linear layer → mean square of its outputs' error against that of its outputs, on the calibration text; of the
+    weights themselves where a method takes none."""
 
 
 class Quantizer(Protocol):
-    """What a file of serving/quantizers offers."""
+    """What a file of serving/quantizers offers, beside its `Config`."""
 
     def quantize(
-        self, model_dir: Path, out_file: Path, config: PluginConfig, progress: Callable[[int, int], None] | None = None
+        self,
+        model_dir: Path,
+        out: Path,
+        config: QuantizerConfig,
+        text: NDArray[np.int64] | None = None,
+        progress: Progress | None = None,
     ) -> Quantized:
-        """Quantize the model in a safetensors folder into one file."""
+        """Quantize the model of a safetensors folder.
+
+        Args:
+            out: the folder to make, or the file.
+            text: calibration token ids [n, t]; given if `config.calibrated`.
+
+        Raises:
+            ModelError: the model cannot be quantized so.
+            ResourceError: the disk is full.
+        """
         ...
 
 

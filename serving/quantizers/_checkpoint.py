@@ -1,13 +1,13 @@
-"""A Hugging Face folder, checked before anything is written, and read one tensor at a time."""
+"""A model folder that can become GGUF: one whose architecture llama.cpp knows, with options that it computes alike."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ModelError
+from serving.quantizers._source import Source, open_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,17 +17,8 @@ ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3"
 """Hugging Face `model_type` → GGUF architecture."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A causal language model on disk."""
-
-    folder: Path
-    config: Any
-    """The transformers config."""
-    shapes: dict[str, tuple[int, ...]]
-    """Parameter name → shape, in the model's order. A tied output head is not listed."""
-    files: dict[str, Path]
-    """Tensor name → the safetensors file that holds it."""
+class Checkpoint(Source):
+    """A source with what GGUF calls things."""
 
     @property
     def architecture(self) -> str:
@@ -46,30 +37,12 @@ class Checkpoint:
         return min(int(limit) for limit in limits if limit)
 
     def load(self, name: str) -> NDArray[np.float32]:
-        """The weights of parameter `name`.
+        """The weights of parameter `name`, in float32.
 
         Raises:
             ModelError: NaN, infinity, or numbers that are not floating point.
         """
-        import numpy as np
-        from safetensors import safe_open
-
-        with safe_open(self.files[name], framework="pt") as tensors:
-            stored = tensors.get_tensor(name)
-        if not stored.is_floating_point():
-            raise ModelError(
-                "Weights are not floating point: the model is quantized already.", field=name, got=stored.dtype
-            )
-        weights: NDArray[np.float32] = stored.float().numpy()
-        # NaN passes through min and max, and no array of flags is made.
-        if not (np.isfinite(weights.min()) and np.isfinite(weights.max())):
-            bad = weights.size - int(np.isfinite(weights).sum())
-            raise ModelError(
-                "Weights hold NaN or infinity; llama.cpp would serve them as noise.",
-                field=name,
-                got=f"{bad} of {weights.size} values",
-                fix="take an earlier checkpoint: training diverged",
-            )
+        weights: NDArray[np.float32] = self.read(name).float().numpy()
         return weights
 
 
@@ -85,69 +58,20 @@ def unsupported_tokenizer(field: str, got: object, expected: object) -> ModelErr
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Open a folder of config.json and safetensors files, and see that it is a whole, plain causal language model.
+    """Open a model folder.
 
     Raises:
-        ModelError: files are missing, the architecture or an option of it has no place in GGUF, the model is
-            quantized already, or its tensors are not those that its config calls for.
+        ModelError: as `open_source`, and where the architecture or an option of it has no place in GGUF.
     """
-    raw = _read_config(folder)
-    model_type = raw.get("model_type")
-    if model_type not in ARCHITECTURES:
+    source = open_source(folder)
+    if source.config.model_type not in ARCHITECTURES:
         raise ModelError(
-            "This architecture cannot be written as GGUF here.",
-            field="model_type",
-            got=model_type,
+            "This architecture cannot be written as GGUF here.", field="model_type", got=source.config.model_type,
             expected=", ".join(ARCHITECTURES),
             fix="choose another quantizer, or convert with llama.cpp's convert_hf_to_gguf.py",
-        )
-    if quantized := raw.get("quantization_config"):
-        raise ModelError(
-            "The model is quantized already.",
-            field="quantization_config",
-            got=quantized.get("quant_method"),
-            expected="a model without quantization_config",
-            fix="quantize the 16 or 32 bit model it was made from",
-        )
-    if not all(name.endswith("ForCausalLM") for name in raw.get("architectures") or []):
-        raise ModelError(
-            "Only language models can be served from GGUF here.", field="architectures", got=raw["architectures"]
-        )
-    from transformers import AutoConfig
-
-    config: Any = AutoConfig.from_pretrained(folder)
-    _check_options(config)
-    files = _index_tensors(folder)
-    shapes = _expected_shapes(config)
-    _check_tensors(shapes, files, tied=config.tie_word_embeddings)
-    return Checkpoint(folder, config, shapes, files)
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        adapter = (folder / "adapter_config.json").is_file()
-        raise ModelError(
-            "The folder holds an adapter, not a model." if adapter else "No model here: config.json is missing.",
-            field=str(folder),
-            fix="merge the adapter into its base first" if adapter else "give a folder made by save_pretrained",
-        )
-    return read_json(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file of the model.
-
-    Raises:
-        ModelError: it is not JSON, or not an object.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path.name} is not JSON.", field=str(path), got=error, fix="copy the model again") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path.name} is not a JSON object.", field=str(path), got=type(found).__name__)
-    return found
+        )  # fmt: skip
+    _check_options(source.config)
+    return Checkpoint(**{field.name: getattr(source, field.name) for field in fields(source)})
 
 
 def _check_options(config: Any) -> None:
@@ -166,71 +90,3 @@ def _check_options(config: Any) -> None:
                 got=got,
                 expected=" or ".join(map(str, expected)),
             )
-
-
-def _index_tensors(folder: Path) -> dict[str, Path]:
-    from safetensors import SafetensorError, safe_open
-
-    files: dict[str, Path] = {}
-    for path in _weight_files(folder):
-        try:
-            with safe_open(path, framework="pt") as tensors:
-                files.update(dict.fromkeys(tensors.keys(), path))
-        except (SafetensorError, FileNotFoundError) as error:
-            raise ModelError(
-                "A weight file is missing, damaged or cut short.",
-                field=str(path),
-                got=error,
-                fix="copy the model again",
-            ) from error
-    return files
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files transformers would load; others, such as Mistral's consolidated copy, hold the model a second time."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise ModelError("The index names no weights.", field=f"{index} weight_map", got=weight_map)
-        return [folder / name for name in sorted(set(weight_map.values()))]
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise ModelError(
-            "No weights here: there is neither model.safetensors nor its index.",
-            field=str(folder),
-            fix="save the model with save_pretrained, which writes safetensors",
-        )
-    return [path]
-
-
-def _expected_shapes(config: Any) -> dict[str, tuple[int, ...]]:
-    """Parameter names and shapes, from an instance that holds no numbers; tied parameters once."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    factory: Any = AutoModelForCausalLM
-    with torch.device("meta"):
-        model = factory.from_config(config)
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-
-
-def _check_tensors(shapes: dict[str, tuple[int, ...]], files: dict[str, Path], *, tied: bool) -> None:
-    from safetensors import safe_open
-
-    missing = [name for name in shapes if name not in files]
-    unknown = [name for name in files if name not in shapes and not name.endswith("rotary_emb.inv_freq")]
-    if tied and "lm_head.weight" in unknown:
-        unknown.remove("lm_head.weight")
-    if missing or unknown:
-        raise ModelError(
-            "The weight files do not hold the tensors that config.json calls for.",
-            field=f"missing {missing[:3]}" if missing else f"not in the model {unknown[:3]}",
-            got=f"{len(missing)} missing, {len(unknown)} unknown, of {len(shapes)}",
-            fix="complete the download, or merge adapters before quantizing",
-        )
-    for name, shape in shapes.items():
-        with safe_open(files[name], framework="pt") as tensors:
-            stored = tuple(tensors.get_slice(name).get_shape())
-        if stored != shape:
-            raise ModelError("A tensor's shape differs from config.json.", field=name, got=stored, expected=shape)

@@ -72,7 +72,7 @@ class FolderWriter:
             where = {tensor: name for name, tensors in zip(names, self._shards, strict=True) for tensor in tensors}
             index = {"metadata": {"total_size": self.num_bytes}, "weight_map": where}
             (self._folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
-        config = {**self._source.config, "quantization_config": quantization}
+        config = {**self._source.raw, "quantization_config": quantization}
         (self._folder / "config.json").write_text(json.dumps(config, indent=2))
         for path in self._source.carried:
             shutil.copyfile(path, self._folder / path.name)

@@ -5,19 +5,21 @@ Legend: r rows (outputs of a layer), c columns (its inputs), g groups, `group` c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from cluster.config import Config
 from cluster.errors import ModelError
+from serving.quantize import QuantizerConfig
 
 if TYPE_CHECKING:
     import torch
 
 
-class GridConfig(Config):
-    """Which numbers a weight can be."""
+class GridConfig(QuantizerConfig):
+    """Which numbers a weight can be; base of the `Config` of the methods that differ in how they choose."""
+
+    ENGINES: ClassVar[tuple[str, ...]] = ("transformers", "vllm")
 
     bits: Literal[4, 8] = 4
     """Of each weight."""
@@ -25,11 +27,15 @@ class GridConfig(Config):
     """Columns that share a scale; it must divide the width of every layer that is quantized."""
     symmetric: bool = False
     """No zero point: the middle code is 0. A little smaller, and less exact."""
+    keep: list[str] = Field(default_factory=list)
+    """Patterns of layer names, such as `layers.0.mlp.down_proj`, that stay in 16 bits."""
+    widen: list[str] = Field(default_factory=list)
+    """Patterns of layer names that get 8 bits. vLLM runs such layers on GPUs only."""
 
     @property
-    def bits_per_weight(self) -> float:
-        """With scales of 16 bits, and zeros of as many as a weight."""
-        return self.bits + (16 + (0 if self.symmetric else self.bits)) / self.group
+    def default_label(self) -> str:
+        """Such as `gptq-4g32`, with an `s` for symmetric grids."""
+        return f"{self.kind}-{self.bits}g{self.group}{'s' if self.symmetric else ''}"
 
 
 class Levels(NamedTuple):

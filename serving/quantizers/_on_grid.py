@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.errors import ModelError
-from serving.quantize import Quantized
+from serving.quantize import Progress, Quantized
 from serving.quantizers._folder import FolderWriter
 from serving.quantizers._grid import GridConfig, Levels, decode, require_divides
 from serving.quantizers._packed import packed, section
-from serving.quantizers._source import Source
+from serving.quantizers._source import Source, open_source
 from serving.quantizers._walk import Inputs, Layer, walk
 
 if TYPE_CHECKING:
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-Progress = Callable[[int, int], None]
-
 
 class Solve(Protocol):
-    """A method: codes [r, c] and levels of a weight [r, c], float32."""
+    """What a method does with a weight."""
 
-    def __call__(self, config: Any, weight: torch.Tensor, hessian: torch.Tensor | None) -> tuple[torch.Tensor, Levels]:
-        """`hessian` [c, c] is the mean of x xᵀ over the calibration text; None without one."""
+    def __call__(
+        self, config: Any, weight: torch.Tensor, hessian: torch.Tensor | None
+    ) -> tuple[torch.Tensor, Levels]:
+        """Codes [r, c] and levels of a weight [r, c], float32.
+
+        Args:
+            hessian: [c, c], the mean of x xᵀ over the calibration text; None without one.
+        """
         ...
 
 
@@ -35,20 +40,57 @@ Prepare = Callable[[Any, Layer, list[Inputs]], list[Inputs]]
 """Changes a layer's weights before they are quantized, and gives its inputs as they are then."""
 
 
+class _Plan:
+    """Which linear layers get which grid."""
+
+    def __init__(self, source: Source, config: GridConfig) -> None:
+        import torch
+
+        skeleton = source.skeleton()
+        decoder = skeleton.get_decoder()
+        found = {name: module for name, module in skeleton.named_modules() if isinstance(module, torch.nn.Linear)}
+        [stack] = [name for name, module in skeleton.named_modules() if module is decoder.layers]
+        self.num_layers = len(decoder.layers)
+        self.prefix = f"{stack}."
+        linears = {name: one for name, one in found.items() if name.startswith(self.prefix)}
+        self.kept = [name for name in linears if _matches(config.keep, name)]
+        """Names of the linear layers that stay as they are; the output head is one."""
+        wide = [name for name in linears if _matches(config.widen, name) and name not in self.kept]
+        eight = config.model_copy(update={"bits": 8})
+        self.grids = {name: eight if name in wide else config for name in linears if name not in self.kept}
+        """Linear layer → its grid."""
+        self.wide = wide
+        for patterns, key in ((config.keep, "keep"), (config.widen, "widen")):
+            if missing := [one for one in patterns if not _matches_any(one, linears)]:
+                raise ModelError(
+                    "A pattern names no layer.", field=key, got=missing[0], expected=f"such as {next(iter(linears))}"
+                )
+        for name, grid in self.grids.items():
+            require_divides(grid.group, linears[name].in_features, name)
+        self.kept += [name for name in found if name not in linears]
+
+
+def _matches(patterns: list[str], name: str) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)
+
+
+def _matches_any(pattern: str, names: Any) -> bool:
+    return any(re.search(pattern, name) for name in names)
+
+
 def quantize_on_grid(
     model_dir: Path,
     out_dir: Path,
     config: GridConfig,
     text: NDArray[np.int64] | None,
+    progress: Progress | None,
     solve: Solve,
     prepare: Prepare | None = None,
-    progress: Progress | None = None,
 ) -> Quantized:
-    """Write the model of `model_dir` to `out_dir`, which is whole or not there.
+    """Write the model of `model_dir` to `out_dir`, which is whole in the end or not there.
 
     Args:
         text: calibration token ids [n, t], for methods that look at what layers see.
-        progress: called with (layers done, layers in all).
 
     Raises:
         ModelError: the model cannot be quantized so.
@@ -56,56 +98,65 @@ def quantize_on_grid(
     """
     import torch
 
-    source = Source(model_dir)
-    skeleton = source.skeleton()
-    names = {id(module): name for name, module in skeleton.named_modules()}
-    layers = [names[id(layer)] for layer in skeleton.get_decoder().layers]
-    linears = [
-        name for name, module in skeleton.named_modules()
-        if isinstance(module, torch.nn.Linear) and name.startswith(tuple(f"{layer}." for layer in layers))
-    ]  # fmt: skip
-    dtype = source.dtype
-    kept = [name for name in linears if any(re.search(pattern, name) for pattern in config.keep)]
-    wider = [name for name in linears if any(re.search(pattern, name) for pattern in config.wider)]
-    for name in linears:
-        if name not in kept:
-            require_divides(config.group, skeleton.get_submodule(name).in_features, name)
-    calibration = None if text is None else torch.from_numpy(text)
+    source = open_source(model_dir)
+    plan = _Plan(source, config)
+    calibration = torch.from_numpy(text) if text is not None else None
     losses: dict[str, float] = {}
-    quantized_bytes = quantized_weights = 0
     with FolderWriter(out_dir, source) as writer:
-        for name in source.files:
-            if not name.startswith(tuple(f"{layer}." for layer in layers)):
-                writer.add({name: source.checked(name)})
+        writer.add({name: source.read(name) for name in source.shapes if not name.startswith(plan.prefix)})
         for at, layer in enumerate(walk(source, calibration)):
-            inputs = layer.observe() if calibration is not None else [
-                Inputs([name], None, None) for name in layer.linears
-            ]  # fmt: skip
-            if prepare is not None:
-                inputs = prepare(config, layer, inputs)
-            for group in inputs:
-                for names_alike, grid in _by_grid(layer, group.names, kept, wider, config):
-                    weight = torch.cat([layer.linears[one].weight for one in names_alike])
-                    codes, levels = solve(grid, weight, group.hessian)
-                    found = decode(codes, levels, grid)
-                    start = 0
-                    for one in names_alike:
-                        linear = layer.linears[one]
-                        rows = slice(start, start := start + linear.out_features)
-                        part = Levels(levels.scale[rows], levels.zero[rows])
-                        tensors = packed(codes[rows], part, grid, dtype)
-                        writer.add({f"{layer.name}.{one}.{key}": tensor for key, tensor in tensors.items()})
-                        losses[f"{layer.name}.{one}"] = _loss(linear.weight, found[rows], group.hessian)
-                        linear.weight.data = found[rows]
-                        quantized_bytes += sum(one.numel() * one.element_size() for one in tensors.values())
-                        quantized_weights += linear.weight.numel()
-            rest = {
-                f"{layer.name}.{name}": parameter.to(dtype) for name, parameter in layer.module.named_parameters()
-                if f"{layer.name}.{name}".removesuffix(".weight") not in losses
-            }  # fmt: skip
-            writer.add(rest)
+            losses |= _quantize_layer(layer, plan, config, writer, solve, prepare)
             if progress is not None:
-                progress(at + 1, len(layers))
-        untouched = kept + ([] if source.tied else []) 
-        writer.finish(section(config, ["lm_head", *untouched], {8: wider} if wider else {}))
-    return Quantized()
+                progress(at + 1, plan.num_layers)
+        writer.finish(section(config, plan.kept, plan.wide))
+    return Quantized(
+        path=out_dir, size_bytes=writer.num_bytes, bits_per_weight=8 * writer.num_bytes / source.num_parameters,
+        tensor_types=dict(Counter(f"int{grid.bits}" for grid in plan.grids.values())), losses=losses,
+    )  # fmt: skip
+
+
+def _quantize_layer(
+    layer: Layer, plan: _Plan, config: GridConfig, writer: FolderWriter, solve: Solve, prepare: Prepare | None
+) -> dict[str, float]:
+    """Quantize and write a decoder layer; gives the loss of each of its linear layers."""
+    import torch
+
+    dtype, losses = layer.dtype, dict[str, float]()
+    inputs = layer.inputs()
+    if prepare is not None:
+        inputs = prepare(config, layer, inputs)
+    for one in inputs:
+        by_grid: dict[int, list[str]] = {}
+        for name in one.names:
+            if (grid := plan.grids.get(f"{layer.name}.{name}")) is not None:
+                by_grid.setdefault(grid.bits, []).append(name)
+        for names in by_grid.values():
+            grid = plan.grids[f"{layer.name}.{names[0]}"]
+            weight = torch.cat([layer.linears[name].weight.detach() for name in names])
+            codes, levels = solve(grid, weight, one.hessian)
+            start = 0
+            for name in names:
+                linear = layer.linears[name]
+                rows = slice(start, start + linear.out_features)
+                start = rows.stop
+                part = Levels(levels.scale[rows], levels.zero[rows])
+                tensors = packed(codes[rows], part, grid, dtype)
+                writer.add({f"{layer.name}.{name}.{key}": tensor for key, tensor in tensors.items()})
+                found = decode(codes[rows], part, grid)
+                losses[f"{layer.name}.{name}"] = _loss(linear.weight.detach(), found, one.hessian)
+                linear.weight.data = found
+    quantized = {f"{name}.weight" for name in losses}
+    writer.add({
+        name: parameter.detach().to(dtype)
+        for key, parameter in layer.module.named_parameters()
+        if (name := f"{layer.name}.{key}") not in quantized
+    })  # fmt: skip
+    return losses
+
+
+def _loss(weight: torch.Tensor, found: torch.Tensor, hessian: torch.Tensor | None) -> float:
+    """Mean square of the outputs' error against that of the outputs; of the weights themselves without a Hessian."""
+    error = found - weight
+    if hessian is None:
+        return float(error.square().sum() / weight.square().sum())
+    return float(((error @ hessian) * error).sum() / ((weight @ hessian) * weight).sum().clamp(min=1e-30))

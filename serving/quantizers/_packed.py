@@ -36,12 +36,12 @@ def packed(codes: torch.Tensor, levels: Levels, grid: GridConfig, dtype: torch.d
     return tensors
 
 
-def section(grid: GridConfig, kept: list[str], wider: dict[int, list[str]]) -> dict[str, Any]:
+def section(grid: GridConfig, kept: list[str], wide: list[str]) -> dict[str, Any]:
     """`quantization_config` of config.json.
 
     Args:
         kept: layers that are not quantized.
-        wider: bits → layers that have so many, in place of the grid's.
+        wide: layers that have 8 bits in place of the grid's.
     """
 
     def group(targets: list[str], bits: int) -> dict[str, Any]:
@@ -53,8 +53,11 @@ def section(grid: GridConfig, kept: list[str], wider: dict[int, list[str]]) -> d
             },
         }  # fmt: skip
 
-    groups = {f"group_{bits}": group(names, bits) for bits, names in wider.items()}
+    groups = {"group_0": group(["Linear"], grid.bits)}
+    if wide:
+        # The first group that fits a layer is the one that counts.
+        groups = {"group_0": group(wide, 8), "group_1": groups["group_0"]}
     return {
         "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
-        "config_groups": {**groups, "group_0": group(["Linear"], grid.bits)}, "ignore": kept,
+        "config_groups": groups, "ignore": kept,
     }  # fmt: skip

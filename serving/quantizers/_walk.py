@@ -24,37 +24,38 @@ class Inputs:
 
     names: list[str]
     """The layers, as in `Layer.linears`."""
-    hessian: torch.Tensor
-    """float32 [c, c], the mean of x xᵀ."""
-    mean_size: torch.Tensor
+    hessian: torch.Tensor | None
+    """float32 [c, c], the mean of x xᵀ; None without text, like `mean_size`."""
+    mean_size: torch.Tensor | None
     """float32 [c], the mean of |x|."""
 
 
 class Layer:
     """A decoder layer with its weights. What is written into them counts for the layers after it."""
 
-    def __init__(self, name: str, module: torch.nn.Module, hidden: torch.Tensor | None, call: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, module: torch.nn.Module, dtype: torch.dtype, hidden: torch.Tensor | None, call: dict[str, Any]
+    ) -> None:
         import torch
 
         self.name = name
         """In the model, such as `model.layers.3`."""
-        self.module = module
+        self.module, self.dtype = module, dtype
+        """The weights' type in the folder is `dtype`."""
         self.linears: dict[str, torch.nn.Linear] = {
             found: one for found, one in module.named_modules() if isinstance(one, torch.nn.Linear)
         }
         """Name in the layer → linear layer, in the order of the model."""
         self._hidden, self._call = hidden, call
 
-    def observe(self) -> list[Inputs]:
-        """Run the text through the layer as it is, and take down what its linear layers see.
-
-        Raises:
-            RuntimeError: there is no calibration text.
+    def inputs(self) -> list[Inputs]:
+        """What the linear layers see when the text runs through the layer as it is; without text, only which there
+        are, each for itself.
         """
         import torch
 
         if self._hidden is None:
-            raise RuntimeError("a layer without calibration text has no inputs")
+            return [Inputs([name], None, None) for name in self.linears]
         sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         sharing: dict[int, list[str]] = {}
         keep: list[torch.Tensor] = []  # so that no two inputs have the same id
@@ -82,7 +83,7 @@ class Layer:
 
         hooks = [one.register_forward_pre_hook(hook(name)) for name, one in self.linears.items()]
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 for sequence in self._hidden:
                     self.module(sequence[None], **self._call)
                     groups = groups or list(sharing.values())
@@ -99,7 +100,7 @@ class Layer:
 
         if self._hidden is None:
             return None
-        with torch.inference_mode():
+        with torch.no_grad():
             outputs = [self.module(sequence[None], **self._call) for sequence in self._hidden]
         return torch.cat([one[0] if isinstance(one, tuple) else one for one in outputs])
 
@@ -112,33 +113,37 @@ def walk(source: Source, calibration: torch.Tensor | None) -> Iterator[Layer]:
     """
     import torch
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     model = source.skeleton()
     decoder = model.get_decoder()
     [prefix] = [name for name, module in model.named_modules() if module is decoder.layers]
     hidden, call = None, dict[str, Any]()
     if calibration is not None:
-        hidden, call = _before_layers(source, model, calibration)
+        hidden, call = _before_layers(source, model, calibration, device)
     for index, module in enumerate(decoder.layers):
         name = f"{prefix}.{index}"
-        state = {key: source.load(f"{name}.{key}") for key, _ in module.named_parameters()}
-        module.load_state_dict({key: tensor.to(source.device) for key, tensor in state.items()}, assign=True)
-        module.eval()
-        layer = Layer(name, module, hidden, call)
+        stored = {key: source.read(f"{name}.{key}") for key, _ in module.named_parameters()}
+        dtype = next(iter(stored.values())).dtype
+        module.load_state_dict({key: tensor.float().to(device) for key, tensor in stored.items()}, assign=True)
+        module.requires_grad_(requires_grad=False)
+        layer = Layer(name, module, dtype, hidden, call)
         yield layer
         if index + 1 < len(decoder.layers):
             hidden = layer.forward()
         module.to("meta")
 
 
-def _before_layers(source: Source, model: Any, calibration: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
+def _before_layers(
+    source: Source, model: Any, calibration: torch.Tensor, device: str
+) -> tuple[torch.Tensor, dict[str, Any]]:
     """Embeddings [n, t, width] of the text, and the arguments that the decoder gives its layers."""
     import torch
 
     decoder = model.get_decoder()
     embed = model.get_input_embeddings()
     [name] = [name for name, module in model.named_modules() if module is embed]
-    embed.load_state_dict({"weight": source.load(f"{name}.weight").to(source.device)}, assign=True)
-    decoder.rotary_emb.to(source.device)
+    embed.load_state_dict({"weight": source.read(f"{name}.weight").float().to(device)}, assign=True)
+    decoder.rotary_emb.to(device)
     seen: dict[str, Any] = {}
 
     class Reached(Exception):  # noqa: N818 - not an error
@@ -149,15 +154,15 @@ def _before_layers(source: Source, model: Any, calibration: torch.Tensor) -> tup
         raise Reached
 
     hook = decoder.layers[0].register_forward_pre_hook(stop, with_kwargs=True)
-    ids = calibration.to(source.device)
+    ids = calibration.to(device)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             decoder(input_ids=ids[:1], use_cache=False)
     except Reached:
         pass
     finally:
         hook.remove()
-    with torch.inference_mode():
+    with torch.no_grad():
         hidden = torch.cat([embed(row[None]) for row in ids]).float()
     embed.to("meta")
     return hidden, seen

@@ -1,67 +1,128 @@
 """AWQ: channels with large activations are scaled up before rounding, which makes their relative error smaller, and the
-inverse goes into the layer before (Lin et al. 2023, arXiv 2306.00978).
+inverse goes into what comes before (Lin et al. 2023, arXiv 2306.00978).
 
-Scales are mean |x| to a power (and the weights' own size to one minus it, if `duo`), the power searched on a grid for the
-least error of the outputs; then ranges are clipped where that lowers it further. The file is an ordinary one: the norm or
-the projection before carries the inverse scales.
+The scales are mean |x| to a power, divided by the weights' own size to one minus it if `duo`; the power is searched for
+the least error of the outputs. Then ranges are clipped where that lowers it further. The file is an ordinary one: the
+norm or the projection before carries the inverse scales.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from cluster.errors import ModelError
+from serving.quantize import Progress, Quantized
 from serving.quantizers._grid import GridConfig, Levels, decode, encode, fit
+from serving.quantizers._walk import Inputs, Layer
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+BEFORE = {
+    "self_attn.q_proj": "input_layernorm", "mlp.gate_proj": "post_attention_layernorm",
+    "self_attn.o_proj": "self_attn.v_proj", "mlp.down_proj": "mlp.up_proj",
+}  # fmt: skip
+"""First of the layers that share an input → what makes the input, in Llama, Mistral, Qwen2 and Qwen3."""
 
 
 class Config(GridConfig):
     """Keys of `method: awq`."""
 
+    CALIBRATED: ClassVar[bool] = True
+
     kind: Literal["awq"] = "awq"
     """The plug-in's file name, without `.py`."""
     powers: PositiveInt = 20
-    """Powers from 0 to 1 that are tried."""
+    """Powers between 0 and 1 that are tried."""
     duo: bool = True
-    """Divide by the size of the weights of a channel as well."""
+    """Divide by the size of a channel's weights as well."""
     least_range: float = Field(default=0.6, gt=0, le=1)
     """How far a group's range may be clipped; 1: not at all."""
 
 
-def scales(config: Config, weight: torch.Tensor, hessian: torch.Tensor, mean_input: torch.Tensor) -> torch.Tensor:
+def quantize(
+    model_dir: Path,
+    out: Path,
+    config: Config,
+    text: NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+) -> Quantized:
+    """As `serving.quantize.Quantizer`."""
+    from serving.quantizers._on_grid import quantize_on_grid
+
+    return quantize_on_grid(model_dir, out, config, text, progress, solve, prepare)
+
+
+def prepare(config: Config, layer: Layer, inputs: list[Inputs]) -> list[Inputs]:
+    """Scale the columns of a layer's weights, and what makes their inputs by the inverse."""
+    import torch
+
+    modules = dict(layer.module.named_modules())
+    scaled = []
+    for one in inputs:
+        before: Any = modules.get(BEFORE.get(one.names[0], ""))
+        if before is None:
+            raise ModelError(
+                "AWQ does not know what comes before a layer.", field=f"{layer.name}.{one.names[0]}", got="unknown",
+                expected=", ".join(BEFORE), fix="another method, such as gptq",
+            )  # fmt: skip
+        weight = torch.cat([layer.linears[name].weight.detach() for name in one.names])
+        # Values that several query heads share are made once and used often: no scale of a column of its own.
+        if one.hessian is None or one.mean_size is None or before.weight.shape[0] != weight.shape[1]:
+            scaled.append(one)
+            continue
+        factors = scales(config, weight, one.hessian, one.mean_size)
+        if before.weight.dim() == 1:  # a norm is written as it is: what it is rounded to is what the columns make up for
+            factors = before.weight / (before.weight / factors).to(layer.dtype).float()
+        for name in one.names:
+            layer.linears[name].weight.data = layer.linears[name].weight.detach() * factors
+        inverse = (1 / factors).view(-1, *[1] * (before.weight.dim() - 1))
+        before.weight.data = before.weight.detach() * inverse
+        if getattr(before, "bias", None) is not None:
+            before.bias.data = before.bias.detach() / factors
+        hessian = one.hessian / factors / factors[:, None]
+        scaled.append(Inputs(one.names, hessian, one.mean_size / factors))
+    return scaled
+
+
+def scales(config: Config, weight: torch.Tensor, hessian: torch.Tensor, mean_size: torch.Tensor) -> torch.Tensor:
     """What the columns of a weight are multiplied by, and its inputs divided; [c].
 
     Args:
         weight: [r, c] float32, of all layers that see the input.
         hessian: [c, c], the mean of x xᵀ.
-        mean_input: [c], the mean of |x|.
+        mean_size: [c], the mean of |x|.
     """
     import torch
 
     size = weight.abs().unflatten(1, (-1, config.group))
     size = (size / size.amax(-1, keepdim=True).clamp(min=1e-8)).flatten(1).mean(0).clamp(min=1e-4)
-    best, least = torch.ones_like(mean_input), float("inf")
+    best, least = torch.ones_like(mean_size), float("inf")
     for step in range(config.powers + 1):
         power = step / config.powers
-        found = mean_input.clamp(min=1e-4).pow(power)
+        found = mean_size.clamp(min=1e-4).pow(power)
         if config.duo:
             found = found / size.pow(1 - power)
         found = (found / (found.max() * found.min()).sqrt()).clamp(1e-3, 1e3)
-        if step == 0 and not config.duo:
-            found = torch.ones_like(found)
-        scaled = weight * found
-        levels = fit(scaled, config)
-        error = decode(encode(scaled, levels, config), levels, config) / found - weight
+        error = _error(config, weight * found) / found
         cost = float(((error @ hessian) * error).sum())
         if cost < least:
             best, least = found, cost
-    return best
+    error = _error(config, weight)
+    return best if least < float(((error @ hessian) * error).sum()) else torch.ones_like(best)
 
 
-def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor) -> tuple[torch.Tensor, Levels]:
-    """Codes [r, c] and levels of a weight whose columns have been scaled, ranges clipped by importance."""
-    levels = fit(weight, config, hessian.diagonal(), config.least_range)
+def _error(config: Config, weight: torch.Tensor) -> torch.Tensor:
+    levels = fit(weight, config)
+    return decode(encode(weight, levels, config), levels, config) - weight
+
+
+def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None) -> tuple[torch.Tensor, Levels]:
+    """Codes [r, c] and levels of a weight whose columns have been scaled; ranges are clipped by the inputs' squares."""
+    levels = fit(weight, config, None if hessian is None else hessian.diagonal(), config.least_range)
     return encode(weight, levels, config), levels

@@ -8,15 +8,19 @@ diagonal: so columns can be taken in any order, without an index of groups in th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from cluster.errors import ModelError
+from serving.quantize import Progress, Quantized
 from serving.quantizers._grid import GridConfig, Levels, decode, encode, fit
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 BLOCK = 128
 """Columns whose errors are passed on together; the result does not depend on it."""
@@ -24,6 +28,8 @@ BLOCK = 128
 
 class Config(GridConfig):
     """Keys of `method: gptq`."""
+
+    CALIBRATED: ClassVar[bool] = True
 
     kind: Literal["gptq"] = "gptq"
     """The plug-in's file name, without `.py`."""
@@ -33,6 +39,19 @@ class Config(GridConfig):
     """Added to the Hessian's diagonal, as a share of its mean."""
     least_range: float = Field(default=0.6, gt=0, le=1)
     """How far a group's range may be narrowed where that costs less; 1: from least to greatest weight."""
+
+
+def quantize(
+    model_dir: Path,
+    out: Path,
+    config: Config,
+    text: NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+) -> Quantized:
+    """As `serving.quantize.Quantizer`."""
+    from serving.quantizers._on_grid import quantize_on_grid
+
+    return quantize_on_grid(model_dir, out, config, text, progress, solve)
 
 
 def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor) -> tuple[torch.Tensor, Levels]:

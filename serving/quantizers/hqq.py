@@ -7,14 +7,18 @@ operator, and the zero point that fits the rest. Zeros are whole numbers here, a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from serving.quantize import Progress, Quantized
 from serving.quantizers._grid import GridConfig, Levels, decode, encode, fit
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
 class Config(GridConfig):
@@ -34,22 +38,47 @@ class Config(GridConfig):
     """At most; it ends when the error grows."""
 
 
-def solve(config: Config, weight: torch.Tensor) -> tuple[torch.Tensor, Levels]:
-    """Codes [r, c] and levels of a weight [r, c], float32."""
+def quantize(
+    model_dir: Path,
+    out: Path,
+    config: Config,
+    text: NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+) -> Quantized:
+    """As `serving.quantize.Quantizer`."""
+    from serving.quantizers._on_grid import quantize_on_grid
+
+    return quantize_on_grid(model_dir, out, config, text, progress, solve)
+
+
+def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None = None) -> tuple[torch.Tensor, Levels]:
+    """Codes [r, c] and levels of a weight [r, c], float32; `hessian` has no say."""
+    import torch
+
     levels = fit(weight, config)
     parts = weight.unflatten(1, (-1, config.group))
-    best, least, penalty = levels, float("inf"), config.penalty
+    best, least, penalty = levels, _cost(config, parts, levels), config.penalty
     for _ in range(config.iterations):
-        codes = encode(weight, levels, config)
-        error = parts - decode(codes, levels, config).view_as(parts)
-        size = float(error.abs().mean())
-        if size >= least:
-            break
-        best, least = levels, size
-        size_of_each = error.abs()
-        kept = (size_of_each - size_of_each.pow(config.norm - 1) / penalty).clamp(min=0) * error.sign()
-        wanted = codes.view_as(parts) - (parts - kept) / levels.scale[..., None]
-        zero = wanted.mean(-1).round().clamp(0, 2**config.bits - 1)
-        levels = Levels(levels.scale, zero)
+        codes = encode(weight, levels, config).view_as(parts)
+        error = parts - (codes - levels.zero[..., None]) * levels.scale[..., None]
+        size = error.abs()
+        # The proximal operator of |x|^p (Badri and Shaji, equation 2): what is large is left to the error.
+        large = (size - size.clamp(min=1e-12).pow(config.norm - 1) * config.norm / penalty).clamp(min=0) * error.sign()
+        wanted = parts - large
+        zero = (codes - wanted / levels.scale[..., None]).mean(-1).round().clamp(0, 2**config.bits - 1)
+        steps = codes - zero[..., None]
+        scale = (steps * wanted).sum(-1) / steps.square().sum(-1).clamp(min=1e-12)
+        scale = scale.clamp(min=1e-8).bfloat16().float()
+        levels = Levels(scale, zero)
+        cost = _cost(config, parts, levels)
+        better = cost < least
+        best = Levels(*(torch.where(better, new, old) for new, old in zip(levels, best, strict=True)))
+        least = torch.where(better, cost, least)
         penalty *= config.growth
     return encode(weight, best, config), best
+
+
+def _cost(config: Config, parts: torch.Tensor, levels: Levels) -> torch.Tensor:
+    """Sum of |w - ŵ|^p of each group [r, g]."""
+    weight = parts.flatten(1)
+    return (decode(encode(weight, levels, config), levels, config) - weight).abs().pow(config.norm).view_as(parts).sum(-1)
