@@ -104,11 +104,13 @@ class ArtifactStore:
         source: dict[str, str] | None = None,
         config_hash: str = "",
         metrics: dict[str, float] | None = None,
+        pointed: bool = True,
     ) -> Manifest:
         """Publish a draft's files under a name.
 
         Args:
             files: the folder that `draft` gave.
+            pointed: let the name mean it; otherwise it is there by its id alone, until `point`.
 
         Raises:
             ArtifactError: the name is not valid, there is no file, or a metric is not a finite number.
@@ -132,7 +134,8 @@ class ArtifactStore:
         )  # fmt: skip
         write_json(files.parent / "manifest.json", manifest.model_dump(mode="json"))
         self._place(files.parent, manifest.id)
-        self.point(name, manifest.id)
+        if pointed:
+            self.point(name, manifest.id)
         return self.get(manifest.id)
 
     def point(self, name: str, artifact_id: str) -> None:

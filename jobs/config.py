@@ -13,8 +13,8 @@ from cluster.config_file import apply_overrides, apply_values, load_config, read
 from cluster.connect import ClusterConfig
 from cluster.errors import ConfigError, ConfigValueError
 from cluster.storage import StorageConfig, read_json
+from jobs.quantize.config import QuantizeConfig
 from serving.config import ServeConfig
-from serving.quantize import QuantizeConfig
 from trainers.architectures import require_head
 from trainers.config import DataConfig, EvaluateConfig, HandoffConfig, ModelConfig, TrainConfig
 from trainers.objectives import module_of

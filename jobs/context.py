@@ -74,6 +74,7 @@ class Context:
         publish_as: str,
         kind: str,
         outside: Any = None,
+        pointed: bool = True,
     ) -> Outcome:
         """Do a stage that publishes an artifact, or reuse what it published before.
 
@@ -83,10 +84,11 @@ class Context:
             inputs: role → artifact it is made from; they become its parents.
             work: fills the folder it is given with the artifact's files.
             outside: what else the result depends on, such as the hash of a file that is no artifact.
+            pointed: let the name mean the artifact; otherwise it is there by its id alone.
         """
         parents = {role: manifest.id for role, manifest in inputs.items()}
         record_file = self._record_file(name, [version, config, parents, outside])
-        outcome = self._recall(record_file, publish_as)
+        outcome = self._recall(record_file, publish_as if pointed else None)
         reused = outcome is not None
         if outcome is None:
             began = time.monotonic()
@@ -94,11 +96,12 @@ class Context:
                 made = work(folder)
                 artifact = self.store.publish(
                     folder, name=publish_as, kind=kind, parents=parents, source=made.source,
-                    config_hash=digest(config), metrics=made.metrics,
+                    config_hash=digest(config), metrics=made.metrics, pointed=pointed,
                 )  # fmt: skip
             outcome = Outcome(artifact, made.report)
             self._remember(record_file, artifact.id, made.report, began)
-        fact("reused" if reused else "published", f"{outcome.artifact.name}  ({outcome.artifact.id})")
+        what = "reused" if reused else "published" if pointed else "made"
+        fact(what, f"{outcome.artifact.name}  ({outcome.artifact.id})")
         self._report(name, record_file, reused=reused)
         return outcome
 
@@ -138,7 +141,7 @@ class Context:
         seconds = round(time.monotonic() - began, 2)
         write_json(record_file, {"artifact": artifact, "report": report, "seconds": seconds})
 
-    def _recall(self, record_file: Path, name: str) -> Outcome | None:
+    def _recall(self, record_file: Path, name: str | None) -> Outcome | None:
         record = None if self.fresh else read_json(record_file)
         if record is None:
             return None
@@ -147,7 +150,8 @@ class Context:
             self.store.verify(artifact)
         except ArtifactError:
             return None  # removed or altered since: make it again
-        self.store.point(name, artifact.id)
+        if name is not None:
+            self.store.point(name, artifact.id)
         return Outcome(artifact, record["report"])
 
     def _report(self, name: str, record_file: Path, *, reused: bool) -> None:

@@ -109,11 +109,12 @@ def _ranks(run: RunRecord) -> list[Chart]:
 
 
 def _proofs(run: RunRecord) -> list[dict[str, Any]]:
-    handoff, quantize = run.config.get("handoff") or {}, run.config.get("quantize") or {}
+    handoff = run.config.get("handoff") or {}
+    gate = (run.config.get("quantize") or {}).get("gate") or {}
     bars = {
         "base_to_adapter": ("mean |Δ log p| ≥", handoff.get("min_adapter_change"), None),
         "adapter_to_merged": ("KL ≤", handoff.get("max_merge_kl"), handoff.get("min_merge_agreement")),
-        "merged_to_quantized": ("KL ≤", quantize.get("max_kl"), quantize.get("min_agreement")),
+        "merged_to_quantized": ("KL ≤", gate.get("max_kl"), gate.get("min_agreement")),
     }
     rows = []
     for stage in run.report.get("stages", {}).values():
@@ -179,7 +180,7 @@ def _bars(run: RunRecord) -> Iterator[Chart]:
     models = {"base": run.base(), "merged": merged, "tuned": tuned if tuned and tuned.kind == "model" else None}
     sizes = {label: {"bytes": model.size_bytes} for label, model in models.items() if model is not None}
     note = "all files of each artifact"
-    if quantized := run.stage("quantize"):
+    if (quantized := run.stage("quantize")).get("artifact"):
         sizes["quantized"] = {"bytes": quantized["size_bytes"]}
         types = sorted(quantized["tensor_types"].items(), key=lambda item: -item[1])
         note += "; tensors of the quantized file: " + ", ".join(f"{count} {kind}" for kind, count in types)

@@ -22,7 +22,7 @@ class Card(NamedTuple):
 def cards(run: RunRecord) -> Iterator[Card]:
     """The figures that matter of the stages that happened."""
     yield from _heldout_cards(run)
-    if quantized := run.stage("quantize"):
+    if (quantized := run.stage("quantize")).get("artifact"):
         now, base, note = quantized["size_bytes"], run.base(), f"{quantized['bits_per_weight']:.2f} bits a weight"
         if base is None:
             yield Card("Model size", size(now), note)

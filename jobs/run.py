@@ -15,7 +15,6 @@ from jobs.inputs import require_inputs
 from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded, wait_for_interrupt
-from serving.config import ServeConfig
 from serving.deploy import require_no_endpoint
 from trainers.config import TrainConfig
 
@@ -104,7 +103,7 @@ def _endpoint(context: Context, tuned: Manifest, data: Manifest | None) -> Itera
     if job.quantize is None or data is None:
         yield None
         return
-    quantized = quantize.quantize(context, tuned, data, job.quantize, (job.serve or ServeConfig()).engine)
+    quantized = quantize.quantize(context, tuned, data, job.quantize)
     if job.serve is None:
         yield None
         return

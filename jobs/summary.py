@@ -71,7 +71,7 @@ def complete(context: Context, served: Served | None) -> None:
     for label, words in _heldout(stages):
         fact(label, words)
     _learnt(RunRecord(report, context.run.read_metrics(), {}, context.store, context.run.path))
-    if "quantize" in stages:
+    if "artifact" in stages.get("quantize", {}):
         base = context.store.get(stages["model"]["artifact"]) if "model" in stages else None
         sizes = f"{size(base.size_bytes)} → " if base else ""
         fact("model size", f"{sizes}{size(stages['quantize']['size_bytes'])}")

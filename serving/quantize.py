@@ -1,15 +1,13 @@
-"""Quantization of a model folder: which methods, and the bars that a result must reach."""
+"""What a method of quantization is: a file of serving/quantizers with a `Config` and `quantize`."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
 
-from pydantic import Field, PositiveFloat, PositiveInt
-
-from cluster.config import Config, FromFolder, PluginConfig
+from cluster.config import PluginConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,30 +42,6 @@ class QuantizerConfig(PluginConfig):
     def calibrated(self) -> bool:
         """Whether it needs calibration text as it is configured."""
         return self.CALIBRATED
-
-
-class CalibrationConfig(Config):
-    """Text of the training data, from which methods learn what layers see."""
-
-    sequences: PositiveInt = 32
-    """Blocks of text."""
-    length: PositiveInt = 512
-    """Tokens of a block."""
-    seed: int = Field(default=0, ge=0)
-    """Which of the training examples are taken."""
-
-
-class GateConfig(Config):
-    """What a quantized model must reach; below it nothing is published."""
-
-    max_kl: PositiveFloat | None = 0.15
-    """Nats a token between the distributions of the unquantized and the quantized model."""
-    max_perplexity_increase: PositiveFloat | None = None
-    """Share by which the perplexity may grow: 0.05 is 5%."""
-    min_agreement: float = Field(default=0.8, gt=0, le=1)
-    """Share of tokens at which both must name the same most probable token."""
-    min_task_ratio: float | None = Field(default=None, gt=0)
-    """Score of the task, as a share of the unquantized model's."""
 
 
 class Quantized(NamedTuple):

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from cluster.errors import ModelError, ResourceError
 from cluster.storage import require_free_space
 from serving.quantizers import _ggml
-from serving.quantizers.kquants import Config, quantize
+from serving.quantizers.kquants import Config, write_file
 from tests.kquants_models import (
     CHAT_TEMPLATE,
     LLAMA3_ROPE,
@@ -133,7 +133,7 @@ def test_kernels_never_see_a_wrong_argument() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_llama_cpp_computes_what_transformers_computes(variant: str, make_folder: MakeModel, tmp_path: Path) -> None:
     folder = make_folder(variant.partition("_")[0], **VARIANTS[variant])
-    quantize(folder, tmp_path / "model.gguf", Config(recipe="F16"))
+    write_file(folder, tmp_path / "model.gguf", Config(recipe="F16"))
     engine = LlamaCpp(tmp_path / "model.gguf")
     # 2e-5 was measured; a wrong rotary base, order of heads or norm epsilon gives thousands of times more.
     assert max(divergences(folder, engine)) < 1e-4
@@ -143,8 +143,8 @@ def test_llama_cpp_computes_what_transformers_computes(variant: str, make_folder
 def test_fewer_bits_are_smaller_and_stay_close(hidden: int, make_folder: MakeModel, tmp_path: Path) -> None:
     folder = make_folder(hidden=hidden)
     steps: list[tuple[int, int]] = []
-    eight = quantize(folder, tmp_path / "q8.gguf", Config(recipe="Q8_0"))
-    four = quantize(folder, tmp_path / "q4.gguf", Config(), lambda done, total: steps.append((done, total)))
+    eight = write_file(folder, tmp_path / "q8.gguf", Config(recipe="Q8_0"))
+    four = write_file(folder, tmp_path / "q4.gguf", Config(), lambda done, total: steps.append((done, total)))
     # Wider: the embedding, which is the head too, and v_proj and down_proj of the last layer.
     wide, base = ("Q6_K", "Q4_K") if hidden == 256 else ("Q8_0", "Q5_0")
     found = [tensor.tensor_type.name for tensor in gguf.GGUFReader(four.path).tensors]
@@ -165,7 +165,7 @@ def test_token_ids_and_chat_template_are_the_same(name: str, llama: Path, tmp_pa
     folder = tmp_path / "model"
     shutil.copytree(llama, folder)
     make_tokenizer(name).save_pretrained(folder)
-    quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+    write_file(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     engine = LlamaCpp(tmp_path / "model.gguf")
     for text in TEXTS:
@@ -191,7 +191,7 @@ def test_begin_token_is_added_where_transformers_adds_it(llama: Path, tmp_path: 
         "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}},
     }
     (folder / "tokenizer.json").write_text(json.dumps(spec))
-    quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+    write_file(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
     expected = transformers.AutoTokenizer.from_pretrained(folder)("Hello").input_ids
     assert expected[0] == 1
     assert LlamaCpp(tmp_path / "model.gguf").ask("/tokenize", content="Hello", add_special=True)["tokens"] == expected
@@ -312,7 +312,7 @@ def test_faults_are_named_and_leave_nothing(fault: str, llama: Path, tmp_path: P
     (out / "model.gguf").write_text("the earlier one")
     break_it(folder)
     with pytest.raises(ModelError, match=message):
-        quantize(folder, out / "model.gguf", Config())
+        write_file(folder, out / "model.gguf", Config())
     assert [path.name for path in out.iterdir()] == ["model.gguf"]
     assert (out / "model.gguf").read_text() == "the earlier one"
 
@@ -325,13 +325,13 @@ def test_shards(llama: Path, tmp_path: Path) -> None:
     model.save_pretrained(folder, max_shard_size="1MB")
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 2
-    whole = quantize(llama, tmp_path / "whole.gguf", Config())
-    assert quantize(folder, tmp_path / "shards.gguf", Config()).tensor_types == whole.tensor_types
+    whole = write_file(llama, tmp_path / "whole.gguf", Config())
+    assert write_file(folder, tmp_path / "shards.gguf", Config()).tensor_types == whole.tensor_types
     tensors = [{t.name: t.data.tobytes() for t in gguf.GGUFReader(path).tensors} for path in tmp_path.glob("*.gguf")]
     assert tensors[0] == tensors[1]
     shards[1].unlink()
     with pytest.raises(ModelError, match=f"missing(.|\n)*{shards[1].name}"):
-        quantize(folder, tmp_path / "other.gguf", Config())
+        write_file(folder, tmp_path / "other.gguf", Config())
 
 
 def test_disk_without_room(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +340,7 @@ def test_disk_without_room(llama: Path, tmp_path: Path, monkeypatch: pytest.Monk
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
     with pytest.raises(ResourceError, match="Not enough disk space for the quantized model"):
-        quantize(llama, tmp_path / "out" / "model.gguf", Config())
+        write_file(llama, tmp_path / "out" / "model.gguf", Config())
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -349,7 +349,7 @@ def test_disk_that_fills_up_while_writing(llama: Path, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, limits[1]))  # bytes; the file would take twice that
     try:
         with pytest.raises(ResourceError, match="could not be written"):
-            quantize(llama, tmp_path / "out" / "model.gguf", Config(recipe="F16"))
+            write_file(llama, tmp_path / "out" / "model.gguf", Config(recipe="F16"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list((tmp_path / "out").iterdir()) == []

@@ -19,7 +19,7 @@ from cluster.handoff import Agreement, compare
 from serving.engines.llama_cpp import Config as EngineConfig
 from serving.engines.llama_cpp import Engine
 from serving.quantizers._sentencepiece import piece_scores
-from serving.quantizers.kquants import Config, quantize
+from serving.quantizers.kquants import Config, write_file
 from tests.kquants_models import LLAMA3_ROPE, PRE_TOKENIZERS, TEXTS, LlamaCpp, make_model, make_tokenizer
 from trainers.scoring import TransformersHolder
 
@@ -102,7 +102,7 @@ def test_engine_gives_the_log_probabilities_of_transformers(name: str, folder_of
     folder = folder_of(name)
     # Measured: at most a third of these. q and k in a wrong order cost more than 1 nat.
     for recipe, max_nats, max_kl in (("F16", 0.01, 1e-5), ("BF16", 0.04, 1e-4), ("Q8_0", 0.2, 0.002)):
-        quantize(folder, tmp_path / "model.gguf", Config(recipe=recipe))
+        write_file(folder, tmp_path / "model.gguf", Config(recipe=recipe))
         found = agreement(folder, tmp_path / "model.gguf")
         assert found.num_tokens == 190
         assert found.mean_abs_logprob_diff < max_nats and found.kl < max_kl, (recipe, found)
@@ -111,7 +111,7 @@ def test_engine_gives_the_log_probabilities_of_transformers(name: str, folder_of
 @pytest.mark.parametrize("name", FAMILIES)
 def test_metadata(name: str, folder_of: MakeFolder, tmp_path: Path) -> None:
     _, _, pre, architecture, expected = FAMILIES[name]
-    quantize(folder_of(name), tmp_path / "model.gguf", Config(recipe="Q8_0"))
+    write_file(folder_of(name), tmp_path / "model.gguf", Config(recipe="Q8_0"))
     reader = gguf.GGUFReader(tmp_path / "model.gguf")
     fields = {key: field.contents() for key, field in reader.fields.items()}
     assert fields["general.architecture"] == architecture
@@ -181,7 +181,7 @@ CONVERSATIONS = [
 def test_sentencepiece_ids_are_the_same(name: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "model", "mistral", hidden=64)
     tokenizer = make_sentencepiece(folder, *SENTENCEPIECE[name])
-    quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+    write_file(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
     engine = LlamaCpp(tmp_path / "model.gguf")
 
     def same(text: str) -> None:
@@ -208,10 +208,10 @@ def test_sentencepiece_that_llama_cpp_cannot_equal(tmp_path: Path) -> None:
     spaced = "{% for m in messages %}{{ bos_token }} {{ m['content'] }}{% endfor %}"
     make_sentencepiece(folder, None, metaspace("always"), spaced)
     with pytest.raises(ModelError, match=r"no equal of this tokenizer(.|\n)*spaces that llama\.cpp puts"):
-        quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+        write_file(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
     make_sentencepiece(folder, None, pre_tokenizers.Whitespace(), None)
     with pytest.raises(ModelError, match="SentencePiece's own"):
-        quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+        write_file(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
     make_sentencepiece(folder, PREPEND, None, None)
     spec = json.loads((folder / "tokenizer.json").read_text())
     merges = spec["model"]["merges"]
@@ -246,7 +246,7 @@ def test_mistrals_own_tokenizers(file: str, normalizer: Any, tmp_path: Path) -> 
     fast = wrap(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     folder = make_model(tmp_path / "model", "mistral", hidden=64, vocab_size=len(vocab))
     fast.save_pretrained(folder)
-    quantize(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
+    write_file(folder, tmp_path / "model.gguf", Config(recipe="Q8_0"))
     engine = LlamaCpp(tmp_path / "model.gguf")
     lines = [*TEXTS, *Path(json.decoder.__file__).read_text().splitlines()[::3], *(f"a{' ' * n}b" for n in range(40))]
     for text in lines:

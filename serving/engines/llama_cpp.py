@@ -140,6 +140,25 @@ class Engine:
             ),
         )
 
+    def complete(self, prompts: list[list[int]], max_new_tokens: int, *, ignore_end: bool = False) -> list[list[int]]:
+        """The most probable continuation of each prompt, token ids in and out; as many at a time as there are slots.
+
+        Raises:
+            HandoffError: llama.cpp refuses a prompt.
+        """
+
+        def complete_one(ids: list[int]) -> list[int]:
+            answer = self._server.handle_completions({
+                "prompt": ids, "max_tokens": max_new_tokens, "n_probs": 1, "temperature": 0.0, "cache_prompt": True,
+                "ignore_eos": ignore_end,
+            })  # fmt: skip
+            if "error" in answer:
+                raise HandoffError(f"llama.cpp refuses to complete: {answer['error'].get('message')}")
+            logprobs = answer["choices"][0]["logprobs"]
+            return [int(token["id"]) for token in logprobs["content"]] if logprobs else []
+
+        return list(self._pool.map(complete_one, prompts))
+
     def _force(self, prompt: list[int], token: int, top_k: int, slot: int) -> dict[str, Any]:
         scores = self._next_token(prompt, token, top_k, slot)
         if scores is not None:

@@ -12,7 +12,7 @@ from serving.quantizers._folder import FolderWriter
 from serving.quantizers._source import open_source
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 Encode = Callable[[Any], tuple[dict[str, Any], Any]]
 """A weight as it is stored → its tensors, by the names that follow the layer's; and the weight that they stand for."""

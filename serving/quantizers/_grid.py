@@ -119,11 +119,11 @@ def _between(low: torch.Tensor, high: torch.Tensor, grid: GridConfig) -> Levels:
 def encode(weight: torch.Tensor, levels: Levels, grid: GridConfig) -> torch.Tensor:
     """Codes [r, c], whole numbers from 0 to 2^bits - 1, as floats."""
     parts = weight.unflatten(1, (-1, grid.group))
-    codes = (parts / levels.scale[..., None]).round_().add_(levels.zero[..., None]).clamp_(0, 2**grid.bits - 1)
-    return codes.flatten(1)
+    codes: torch.Tensor = (parts / levels.scale[..., None]).round_().add_(levels.zero[..., None])
+    return codes.clamp_(0, 2**grid.bits - 1).flatten(1)
 
 
 def decode(codes: torch.Tensor, levels: Levels, grid: GridConfig) -> torch.Tensor:
     """Weights [r, c] of codes."""
-    parts = codes.unflatten(1, (-1, grid.group))
+    parts: torch.Tensor = codes.unflatten(1, (-1, grid.group))
     return ((parts - levels.zero[..., None]) * levels.scale[..., None]).flatten(1)

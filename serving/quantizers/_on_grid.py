@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 class Solve(Protocol):
     """What a method does with a weight."""
 
-    def __call__(
-        self, config: Any, weight: torch.Tensor, hessian: torch.Tensor | None
-    ) -> tuple[torch.Tensor, Levels]:
+    def __call__(self, config: Any, weight: torch.Tensor, hessian: torch.Tensor | None) -> tuple[torch.Tensor, Levels]:
         """Codes [r, c] and levels of a weight [r, c], float32.
 
         Args:

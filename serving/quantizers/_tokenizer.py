@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ModelError
-from serving.quantizers._checkpoint import read_json, unsupported_tokenizer
+from serving.quantizers._checkpoint import unsupported_tokenizer
 from serving.quantizers._sentencepiece import add_sentencepiece, is_sentencepiece
+from serving.quantizers._source import read_json
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -77,7 +77,9 @@ def prepare(config: Config, layer: Layer, inputs: list[Inputs]) -> list[Inputs]:
             scaled.append(one)
             continue
         factors = scales(config, weight, one.hessian, one.mean_size)
-        if before.weight.dim() == 1:  # a norm is written as it is: what it is rounded to is what the columns make up for
+        if (
+            before.weight.dim() == 1
+        ):  # a norm is written as it is: what it is rounded to is what the columns make up for
             factors = before.weight / (before.weight / factors).to(layer.dtype).float()
         for name in one.names:
             layer.linears[name].weight.data = layer.linears[name].weight.detach() * factors

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from cluster.errors import ModelError
 from serving.quantize import Progress, Quantized
-from serving.quantizers._grid import GridConfig, Levels, decode, encode, fit
+from serving.quantizers._grid import GridConfig, Levels, fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def quantize(
     return quantize_on_grid(model_dir, out, config, text, progress, solve)
 
 
-def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor) -> tuple[torch.Tensor, Levels]:
+def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None) -> tuple[torch.Tensor, Levels]:
     """Codes [r, c] and levels of a weight.
 
     Args:
@@ -63,9 +63,12 @@ def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor) -> tuple[
 
     Raises:
         ModelError: the Hessian cannot be inverted.
+        ValueError: there is none.
     """
     import torch
 
+    if hessian is None:
+        raise ValueError("GPTQ needs calibration text")
     diagonal = hessian.diagonal()
     levels = fit(weight, config, diagonal, config.least_range)
     order = torch.arange(len(diagonal), device=weight.device)
@@ -104,7 +107,8 @@ def _inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
             if not failed:
-                return upper
+                found: torch.Tensor = upper
+                return found
     raise ModelError(
         "The Hessian of a layer's inputs cannot be inverted.", field="calibration", got=f"damping {damping:g}",
         expected="finite activations from enough text", fix="more calibration text, or a larger damping",

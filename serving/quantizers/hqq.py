@@ -8,7 +8,7 @@ operator, and the zero point that fits the rest. Zeros are whole numbers here, a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -51,8 +51,12 @@ def quantize(
     return quantize_on_grid(model_dir, out, config, text, progress, solve)
 
 
-def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None = None) -> tuple[torch.Tensor, Levels]:
-    """Codes [r, c] and levels of a weight [r, c], float32; `hessian` has no say."""
+def solve(
+    config: Config,
+    weight: torch.Tensor,
+    hessian: torch.Tensor | None = None,  # noqa: ARG001 - no text has a say
+) -> tuple[torch.Tensor, Levels]:
+    """Codes [r, c] and levels of a weight [r, c], float32."""
     import torch
 
     levels = fit(weight, config)
@@ -81,4 +85,6 @@ def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None = N
 def _cost(config: Config, parts: torch.Tensor, levels: Levels) -> torch.Tensor:
     """Sum of |w - ŵ|^p of each group [r, g]."""
     weight = parts.flatten(1)
-    return (decode(encode(weight, levels, config), levels, config) - weight).abs().pow(config.norm).view_as(parts).sum(-1)
+    return (
+        (decode(encode(weight, levels, config), levels, config) - weight).abs().pow(config.norm).view_as(parts).sum(-1)
+    )

@@ -1,5 +1,5 @@
-"""INT8 by bitsandbytes: a scale a row, and activations in 8 bits too but for outlying columns (LLM.int8; Dettmers et al.
-2022, arXiv 2208.07339). No calibration.
+"""INT8 by bitsandbytes: a scale a row, and activations in 8 bits too but for outlying columns (LLM.int8; Dettmers et
+al. 2022, arXiv 2208.07339). No calibration.
 """
 
 from __future__ import annotations

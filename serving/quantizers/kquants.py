@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from cluster.config import PluginConfig
 from cluster.errors import ModelError, ResourceError
 from cluster.storage import require_free_space
-from serving.quantize import Quantized
+from serving.quantize import Progress, Quantized, QuantizerConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+FILE_NAME = "model.gguf"
 METADATA_BYTES_PER_TOKEN = 64
 """Upper estimate of what a token, its merge and its type take in the file."""
 
 
-class Config(PluginConfig):
+class Config(QuantizerConfig):
     """How to write the GGUF file."""
+
+    ENGINES: ClassVar[tuple[str, ...]] = ("llama_cpp",)
 
     kind: Literal["kquants"] = "kquants"
     """The plug-in's file name, without `.py`."""
@@ -49,13 +51,58 @@ class Config(PluginConfig):
     ] = "Q4_K_M"
     """llama.cpp's name for the mix of tensor types. The digit is the bits of most weights; M and L spend more than S on
     the tensors that need it."""
+    importance: bool = False
+    """Weigh the error of each column by the squares that calibration text sends through it (llama.cpp's importance
+    matrix)."""
+
+    @property
+    def default_label(self) -> str:
+        """The recipe, with `-imatrix` where the text has a say."""
+        return self.recipe.lower() + ("-imatrix" if self.importance else "")
+
+    @property
+    def calibrated(self) -> bool:
+        """With importance."""
+        return self.importance
 
 
 def quantize(
     model_dir: Path,
+    out: Path,
+    config: Config,
+    text: NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+) -> Quantized:
+    """As `serving.quantize.Quantizer`; `out` is a folder, in which `model.gguf` is written."""
+    importance = None if text is None else column_importance(model_dir, text)
+    return write_file(model_dir, out / FILE_NAME, config, progress, importance=importance)
+
+
+def column_importance(model_dir: Path, text: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    """Parameter name → [n_cols] mean square of the inputs of each linear layer of the decoder.
+
+    Args:
+        text: token ids [n, t].
+    """
+    import torch
+
+    from serving.quantizers._source import open_source
+    from serving.quantizers._walk import walk
+
+    found: dict[str, NDArray[np.float32]] = {}
+    for layer in walk(open_source(model_dir), torch.from_numpy(text)):
+        for inputs in layer.inputs():
+            if inputs.hessian is not None:
+                squares = inputs.hessian.diagonal().cpu().numpy()
+                found |= {f"{layer.name}.{name}.weight": squares for name in inputs.names}
+    return found
+
+
+def write_file(
+    model_dir: Path,
     out_file: Path,
     config: Config,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     importance: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Quantized:
@@ -90,6 +137,7 @@ def quantize(
         size_bytes=out_file.stat().st_size,
         bits_per_weight=8 * tensor_bytes / sum(tensor.num_weights for tensor in plan),
         tensor_types=dict(Counter(tensor.type.name for tensor in plan)),
+        losses={},
     )
 
 

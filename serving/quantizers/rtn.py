@@ -5,7 +5,7 @@ baseline of the other methods; no calibration.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from serving.quantize import Progress, Quantized
 from serving.quantizers._grid import GridConfig, Levels, encode, fit
@@ -36,7 +36,11 @@ def quantize(
     return quantize_on_grid(model_dir, out, config, text, progress, solve)
 
 
-def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None = None) -> tuple[torch.Tensor, Levels]:
+def solve(
+    config: Config,
+    weight: torch.Tensor,
+    hessian: torch.Tensor | None = None,  # noqa: ARG001 - no text has a say
+) -> tuple[torch.Tensor, Levels]:
     """Codes [r, c] and levels of a weight [r, c], float32."""
     levels = fit(weight, config)
     return encode(weight, levels, config), levels

@@ -1,0 +1,161 @@
+"""The leaderboard of quantized models: who passes the gate, who is chosen, and what is tried with who does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from rich.table import Table
+
+from cluster.artifacts import Manifest
+from cluster.handoff import Agreement
+from jobs.console import console, fact
+from jobs.quantize.config import GateConfig, RescueConfig
+from jobs.quantize.measure import Figures
+from jobs.words import duration, size
+from serving.quantize import QuantizerConfig
+
+_FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Layers that vLLM computes as one: they have the same bits."""
+
+
+class Entry(NamedTuple):
+    """A quantized model and what was measured of it."""
+
+    label: str
+    kind: str
+    artifact: Manifest
+    size_bytes: int
+    bits_per_weight: float
+    tensor_types: dict[str, int]
+    seconds: float
+    """That quantizing took."""
+    peak_bytes: int
+    """Memory that it took beyond the process itself."""
+    losses: dict[str, float]
+    figures: dict[str, Figures]
+    """Engine → figures in it; the method's first engine comes first."""
+    misses: list[str]
+    """Bars of the gate that it does not reach, in words."""
+
+    @property
+    def first(self) -> Figures:
+        """In the method's first engine."""
+        return next(iter(self.figures.values()))
+
+
+def misses(gate: GateConfig, reference: Figures, figures: Mapping[str, Figures]) -> list[str]:
+    """Bars that are not reached, in any engine."""
+    return [f"{words} in {engine}" for engine, one in figures.items() for words in _misses(gate, reference, one)]
+
+
+def _misses(gate: GateConfig, reference: Figures, one: Figures) -> Iterator[str]:
+    if gate.max_kl is not None and one.kl > gate.max_kl:
+        yield f"KL {one.kl:.4f} > {gate.max_kl:g}"
+    if one.agreement < gate.min_agreement:
+        yield f"top-1 agreement {one.agreement:.1%} < {gate.min_agreement:.1%}"
+    increase = one.perplexity / reference.perplexity - 1
+    if gate.max_perplexity_increase is not None and increase > gate.max_perplexity_increase:
+        yield f"perplexity {increase:+.1%} > {gate.max_perplexity_increase:+.1%}"
+    if gate.min_task_ratio is not None and one.task is not None and reference.task is not None:
+        ratio = one.task / reference.task if reference.task > 0 else 1.0
+        if ratio < gate.min_task_ratio:
+            yield f"task {ratio:.0%} < {gate.min_task_ratio:.0%} of the unquantized model's score"
+
+
+def choose(entries: list[Entry], rule: Literal["smallest", "closest"]) -> Entry | None:
+    """The one to publish, of those that pass."""
+    passing = [one for one in entries if not one.misses]
+    if not passing:
+        return None
+    return min(passing, key=lambda one: (one.size_bytes, one.first.kl) if rule == "smallest" else (one.first.kl, 0.0))
+
+
+def rescued(
+    method: QuantizerConfig, losses: dict[str, float], config: RescueConfig, number: int
+) -> QuantizerConfig | None:
+    """The method with more bits for the layers that lose most; None if it cannot give single layers more.
+
+    Args:
+        number: of the round, from 1.
+    """
+    key = "widen" if config.bits == 8 else "keep"
+    if key not in type(method).model_fields or getattr(method, "bits", 0) >= config.bits:
+        return None
+    worst = sorted(losses, key=losses.__getitem__, reverse=True)[: config.layers * number]
+    names = sorted({sibling for name in worst for sibling in _siblings(name) if sibling in losses})
+    patterns = [f"^{re.escape(name)}$" for name in names]
+    label = f"{method.label}-{len(names)}at{config.bits}"
+    return method.model_copy(update={key: [*getattr(method, key), *patterns], "name": label})
+
+
+def _siblings(name: str) -> list[str]:
+    stem, _, last = name.rpartition(".")
+    return [f"{stem}.{one}" for one in next((fused for fused in _FUSED if last in fused), (last,))]
+
+
+def tell(entry: Entry, reference: Figures) -> None:
+    """A line about a result as it comes."""
+    one = entry.first
+    words = f"{size(entry.size_bytes)}, KL {one.kl:.4f}, perplexity {one.perplexity:.2f}"
+    fact("", f"{words} ({one.perplexity / reference.perplexity - 1:+.1%}) {'; '.join(entry.misses) or 'passes'}")
+
+
+def show(entries: list[Entry], reference: Figures, chosen: Entry | None) -> None:
+    """Print the leaderboard, the smallest first."""
+    table = Table(
+        "", "method", "bits a weight", "size", "KL", "perplexity", "same top-1", "task", "tokens/s", "took", "memory",
+        "gate", box=None, header_style="bold", title=None,
+    )  # fmt: skip
+    table.add_row("", "unquantized", "16", "", "", f"{reference.perplexity:.2f}", "", _share(reference.task),
+                  _speeds({"transformers": reference}), "", "", "")  # fmt: skip
+    for one in sorted(entries, key=lambda entry: entry.size_bytes):
+        first = one.first
+        table.add_row(
+            "→" if chosen is not None and one.label == chosen.label else "", one.label, f"{one.bits_per_weight:.2f}",
+            size(one.size_bytes), f"{first.kl:.4f}",
+            f"{first.perplexity:.2f} ({first.perplexity / reference.perplexity - 1:+.1%})", f"{first.agreement:.1%}",
+            _share(first.task), _speeds(one.figures), duration(one.seconds), size(one.peak_bytes),
+            "passes" if not one.misses else "misses",
+        )  # fmt: skip
+    console.print(table)
+    for one in entries:
+        worst = sorted(one.losses, key=one.losses.__getitem__, reverse=True)[:3]
+        if worst:
+            fact(f"{one.label} loses", ", ".join(f"{name} {one.losses[name]:.2%}" for name in worst))
+
+
+def _agreement(one: Figures) -> Agreement:
+    return Agreement(one.tokens, one.mean_abs_logprob_diff, one.max_abs_logprob_diff, one.kl, one.agreement)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _speeds(figures: Mapping[str, Figures]) -> str:
+    found = [f"{engine} {one.tokens_per_s:.0f}" for engine, one in figures.items() if one.tokens_per_s]
+    return ", ".join(found)
+
+
+def report(entries: list[Entry], reference: Figures, chosen: Entry | None, gate: GateConfig) -> dict[str, Any]:
+    """The stage's part of report.json."""
+    return {
+        "gate": gate.model_dump(mode="json"),
+        "unquantized": reference._asdict(),
+        "board": [
+            {
+                "label": one.label, "kind": one.kind, "artifact": one.artifact.id, "size_bytes": one.size_bytes,
+                "bits_per_weight": one.bits_per_weight, "seconds": one.seconds, "peak_bytes": one.peak_bytes,
+                "figures": {engine: figures._asdict() for engine, figures in one.figures.items()},
+                "misses": one.misses, "worst": dict(sorted(one.losses.items(), key=lambda item: -item[1])[:10]),
+            }
+            for one in entries
+        ],
+        **({} if chosen is None else {
+            "artifact": chosen.artifact.id, "chosen": chosen.label, "size_bytes": chosen.size_bytes,
+            "bits_per_weight": chosen.bits_per_weight, "tensor_types": chosen.tensor_types,
+            "handoff": {"merged_to_quantized": _agreement(chosen.first)._asdict()},
+        }),
+    }  # fmt: skip

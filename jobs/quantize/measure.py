@@ -1,0 +1,183 @@
+"""What is measured of a quantized model against the one it was made from. Runs in Ray workers, a process each."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.errors import ConfigError, DataError
+from cluster.handoff import Agreement, TokenScores, compare
+from cluster.progress import ProgressFile
+from jobs.quantize.config import CalibrationConfig, MeasureConfig, TaskConfig
+from jobs.quantize.holders import HOLDERS, Measured, tokens_per_s
+
+TOP_K = 128
+_SPEED_REQUESTS = 8
+_SAVED = "scores.npz"
+
+
+class Asked(NamedTuple):
+    """A prompt of the task, and what its answer is checked by."""
+
+    ids: list[int]
+    record: dict[str, Any]
+
+
+class Figures(NamedTuple):
+    """A model in an engine, on held-out data."""
+
+    perplexity: float
+    """exp of the mean negative log-likelihood a token."""
+    kl: float
+    """Nats a token, from the unquantized model; 0 for itself."""
+    agreement: float
+    """Share of places with the same most probable token."""
+    mean_abs_logprob_diff: float
+    max_abs_logprob_diff: float
+    tokens: int
+    """That were scored."""
+    task: float | None
+    """Mean reward of the task's answers."""
+    tokens_per_s: float | None
+    """New tokens, eight requests at a time."""
+
+
+def calibration_text(tokens: Path, config: CalibrationConfig) -> NDArray[np.int64]:
+    """Blocks [sequences, length] of the training data's tokens, examples in an order that the seed decides.
+
+    Raises:
+        DataError: there are too few tokens.
+    """
+    from trainers.data.store import TokenData
+
+    data, wanted = TokenData(tokens), config.sequences * config.length
+    ids: list[NDArray[Any]] = []
+    found = 0
+    for index in np.random.default_rng(config.seed).permutation(len(data)):
+        ids.append(np.asarray(data[int(index)]["input_ids"], np.int64))
+        found += len(ids[-1])
+        if found >= wanted:
+            break
+    if found < wanted:
+        raise DataError(
+            "There is too little calibration text.", field="quantize.calibration", got=f"{found:,} tokens in data.train",
+            expected=f"{wanted:,}: {config.sequences} × {config.length}",
+            fix="more training data, or fewer sequences or a smaller length",
+        )  # fmt: skip
+    text: NDArray[np.int64] = np.concatenate(ids)[:wanted].reshape(config.sequences, config.length)
+    return text
+
+
+def measure(
+    progress: ProgressFile, engine: str, folder: Path, model: Path, heldout: Path, config: MeasureConfig,
+    reference: Path | None, keep: Path | None,
+) -> Figures:  # fmt: skip
+    """Measure the model of `folder` in an engine.
+
+    Args:
+        model: the unquantized model's folder, whose tokenizer is used.
+        heldout: token store of held-out data.
+        reference: what the unquantized model gave, written under `keep` before; None for itself.
+        keep: where to write the scores.
+    """
+    from trainers.models import load_tokenizer
+    from trainers.proof import scored_sequences
+    from trainers.rl.writing import end_ids
+
+    sequences = scored_sequences(heldout, config.sequences)
+    tokenizer = load_tokenizer(model)
+    asked = [] if config.task is None else task_prompts(config.task, tokenizer)
+    longest = max([len(one) for one in sequences] + [len(one.ids) for one in asked])
+    new_tokens = max(config.task.max_new_tokens if config.task else 0, config.speed_tokens, 1)
+    parts = 1 + bool(asked) + bool(config.speed_tokens)
+    progress.write(0, parts, f"{engine}: log-probabilities")
+    context = -(-(longest + new_tokens + 1) // 64) * 64
+    holder = HOLDERS[engine](folder, context, _cores(), end_ids(model, tokenizer))
+    try:
+        scores = holder.score(sequences, TOP_K)
+        task = speed = None
+        if config.task is not None:
+            progress.write(1, parts, f"{engine}: task")
+            task = _task_score(holder, asked, config.task, tokenizer)
+        if config.speed_tokens:
+            progress.write(parts - 1, parts, f"{engine}: speed")
+            prompts = [sequences[at % len(sequences)][:64] for at in range(_SPEED_REQUESTS)]
+            speed = tokens_per_s(holder, prompts, config.speed_tokens)
+    finally:
+        holder.close()
+    if keep is not None:
+        np.savez(keep / _SAVED, **scores._asdict())
+    against = scores if reference is None else _saved(reference)
+    return figures_of(compare(against, scores), scores, task, speed)
+
+
+def figures_of(agreement: Agreement, scores: TokenScores, task: float | None, speed: float | None) -> Figures:
+    """Figures from scores and how they agree with the unquantized model's."""
+    return Figures(
+        perplexity=math.exp(min(-float(scores.chosen.astype(np.float64).mean()), 700.0)), kl=agreement.kl,
+        agreement=agreement.top1_agreement, mean_abs_logprob_diff=agreement.mean_abs_logprob_diff,
+        max_abs_logprob_diff=agreement.max_abs_logprob_diff,
+        tokens=agreement.num_tokens, task=task, tokens_per_s=speed,
+    )  # fmt: skip
+
+
+def _saved(folder: Path) -> TokenScores:
+    with np.load(folder / _SAVED) as arrays:
+        return TokenScores(**{name: arrays[name] for name in TokenScores._fields})
+
+
+def task_prompts(config: TaskConfig, tokenizer: Any) -> list[Asked]:
+    """The task's prompts as token ids, with its worked examples before each."""
+    from trainers.data.chat import read_conversations, render_prompt
+    from trainers.formats.prompts import read_prompts
+
+    shots: list[Any] = []
+    if config.shots is not None:
+        for _, messages in read_conversations(config.shots):
+            shots += messages
+            if len(shots) >= 2 * config.num_shots:
+                break
+    asked = []
+    for _, record in read_prompts(config.prompts):
+        asked.append(Asked(render_prompt(tokenizer, [*shots, *record["prompt"]]), record))
+        if len(asked) == config.count:
+            break
+    return asked
+
+
+def _task_score(holder: Measured, asked: list[Asked], config: TaskConfig, tokenizer: Any) -> float:
+    from trainers.rewards import Sample, scorer_of
+    from trainers.rl.config import RewardConfig
+
+    if not isinstance(config.reward, RewardConfig) or getattr(config.reward, "artifact", None) is not None:
+        raise ConfigError(
+            "A task is scored by a rule.", field="quantize.measure.task.reward", got=config.reward.kind,
+            expected="a reward that needs no model, such as number or pattern",
+        )  # fmt: skip
+    scorer = scorer_of(config.reward, {})
+    written = holder.complete([one.ids for one in asked], config.max_new_tokens)
+    samples = [
+        Sample(
+            prompt="", completion=str(tokenizer.decode(ids, skip_special_tokens=True)), ids=[*one.ids, *ids],
+            prompt_length=len(one.ids), ended=len(ids) < config.max_new_tokens, record=one.record,
+        )
+        for one, ids in zip(asked, written, strict=True)
+    ]  # fmt: skip
+    return float(np.mean(scorer(samples)))
+
+
+def _cores() -> int:
+    import ray
+
+    return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
+
+
+def require_readable(config: TaskConfig) -> None:
+    """Refuse a task whose files are missing, before any resource is taken."""
+    for path in (config.prompts, config.shots):
+        if path is not None and not path.is_file():
+            raise DataError("A data file is missing.", field="quantize.measure.task", got=str(path))
