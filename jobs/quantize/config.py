@@ -24,7 +24,7 @@ class CalibrationConfig(Config):
 
 
 class TaskConfig(Config):
-    """A task with exact answers. A model that quantization has broken can have a fine perplexity and no right answer."""
+    """A task with exact answers: a model that quantization has broken can have a fine perplexity and none of them."""
 
     prompts: Path
     """JSONL of prompts with answers, as for `data.kind: prompts`."""

@@ -64,7 +64,8 @@ def calibration_text(tokens: Path, config: CalibrationConfig) -> NDArray[np.int6
             break
     if found < wanted:
         raise DataError(
-            "There is too little calibration text.", field="quantize.calibration", got=f"{found:,} tokens in data.train",
+            "There is too little calibration text.", field="quantize.calibration",
+            got=f"{found:,} tokens in data.train",
             expected=f"{wanted:,}: {config.sequences} × {config.length}",
             fix="more training data, or fewer sequences or a smaller length",
         )  # fmt: skip

@@ -45,7 +45,7 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
             "No quantized model passes the gate; nothing is published.", field="quantize.gate",
             got="; ".join(f"{one.label}: {', '.join(one.misses)}" for one in entries),
             expected="one that reaches all of its bars",
-            fix="more bits, a calibrated method (gptq, awq), `quantize.rescue`, or a wider gate if the loss is acceptable",
+            fix="more bits, a calibrated method (gptq, awq), `quantize.rescue`, or a wider gate",
         )  # fmt: skip
     name = f"{context.job.name}-quantized"
     context.store.point(name, chosen.artifact.id)
@@ -102,9 +102,10 @@ class _Stage:
         )  # fmt: skip
         wanted = method.ENGINES if config.measure.engines == "all" else method.ENGINES[:1]
         figures = {engine: self._measured(label, engine, outcome.artifact) for engine in wanted}
+        report = outcome.report
         entry = Entry(
-            label, method.kind, outcome.artifact, outcome.report["size_bytes"], outcome.report["bits_per_weight"],
-            outcome.report["tensor_types"], outcome.report["seconds"], outcome.report["peak_bytes"], outcome.report["losses"], figures,
+            label, method.kind, outcome.artifact, report["size_bytes"], report["bits_per_weight"],
+            report["tensor_types"], report["seconds"], report["peak_bytes"], report["losses"], figures,
             board.misses(config.gate, reference, figures),
         )  # fmt: skip
         board.tell(entry, reference)

@@ -1,4 +1,4 @@
-"""Folders as transformers writes models that bitsandbytes quantized, made one linear layer at a time; the same bytes."""
+"""Folders as transformers writes models that bitsandbytes quantized: the same bytes, one linear layer at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Folders in the format compressed-tensors `pack-quantized`, which stock transformers and vLLM load.
 
-Of a layer [r, c] with groups: `weight_packed` int32 [r, c · bits / 32], `weight_scale` [r, g], `weight_zero_point` int32
-[r · bits / 32, g] unless symmetric, `weight_shape`. There is no index of groups (`weight_g_idx`): vLLM refuses it.
+Of a layer [r, c] with groups: `weight_packed` int32 [r, c · bits / 32], `weight_scale` [r, g], `weight_zero_point`
+int32 [r · bits / 32, g] unless symmetric, `weight_shape`. There is no index of groups (`weight_g_idx`): vLLM refuses
+it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One decoder layer after another, and what calibration text makes of its inputs.
 
-Only one layer's weights are in memory at a time, in float32; between layers there are the hidden states of the text. The
-layers are transformers' own, called with the arguments that its model gives the first one.
+Only one layer's weights are in memory at a time, in float32; between layers there are the hidden states of the text.
+The layers are transformers' own, called with the arguments that its model gives the first one.
 
 Legend: n sequences, t tokens of each, c inputs of a linear layer.
 """
@@ -149,7 +149,7 @@ def _before_layers(
     class Reached(Exception):  # noqa: N818 - not an error
         pass
 
-    def stop(_: Any, inputs: tuple[Any, ...], call: dict[str, Any]) -> None:
+    def stop(_: Any, __: tuple[Any, ...], call: dict[str, Any]) -> None:
         seen.update(call)
         raise Reached
 
