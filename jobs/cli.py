@@ -88,6 +88,25 @@ def _refuse_winner(winner: str | None) -> None:
 
 
 @app.command()
+def quantize(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, reuse nothing.")] = False,
+) -> None:
+    """Quantize a model by several methods, measure them side by side, and publish the one that passes the gate."""
+    from jobs.config import load_job
+    from jobs.run import run as run_job
+
+    job = load_job(config, overrides or [])
+    if job.quantize is None:
+        raise ConfigError(
+            "The job has no `quantize` section.", field="quantize", got=str(config), expected="quantize: {methods: …}",
+            fix="see configs/quantize/all.yaml; `raysmith run` runs jobs without it",
+        )  # fmt: skip
+    run_job(job, fresh=fresh)
+
+
+@app.command()
 def sweep(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The sweep's YAML file.")],
     overrides: Overrides = None,
