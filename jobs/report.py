@@ -19,6 +19,7 @@ from cluster.storage import read_json
 from jobs.report_cards import cards, figure
 from jobs.report_charts import Chart, curve, size_bars
 from jobs.report_page import write_page
+from jobs.report_quantize import leaderboard
 from jobs.report_rl import glance, learning_of, section
 from jobs.report_run import RunRecord, points_of
 from jobs.words import duration
@@ -58,7 +59,7 @@ def write_html(run_folder: Path, store: ArtifactStore) -> None:
     write_page(
         run_folder / "report.html", _TEMPLATE, report=report,
         cards=[*(glance(learning) if learning else ()), *cards(run)], answers=_answers(run), curves=_curves(run),
-        rollouts=section(learning) if learning else None, proofs=_proofs(run),
+        rollouts=section(learning) if learning else None, board=leaderboard(run), proofs=_proofs(run),
         events=run.stage("train").get("events") or [], data=_data(run), example=_example(run), stages=_stages(run),
         sources=_sources(run), bars=list(_bars(run)), lineage=_lineage(run), config=config_text,
     )  # fmt: skip
