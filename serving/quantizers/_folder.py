@@ -33,7 +33,7 @@ class FolderWriter:
         """Of all tensors so far."""
 
     def __enter__(self) -> FolderWriter:
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(

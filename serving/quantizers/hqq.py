@@ -1,8 +1,9 @@
-"""HQQ: the zero points that leave the fewest large errors, by half-quadratic splitting; no calibration (Badri and Shaji
+"""HQQ: the grids that leave the fewest large errors, by half-quadratic splitting; no calibration (Badri and Shaji
 2023, mobiusml.github.io/hqq_blog).
 
 Minimizes the sum of |w - ŵ|^p with p < 1, which lets outliers be. In turn: the error's large part by a shrinkage
-operator, and the zero point that fits the rest. Zeros are whole numbers here, as the file format wants them.
+operator, and the grid that fits the rest. The authors move the zero point alone, a real number; the file format wants
+whole ones, so the scale is fitted, too, by least squares.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Config(GridConfig):
     """The zero point is what is searched for."""
     norm: float = Field(default=0.7, gt=0, lt=1)
     """p."""
-    penalty: PositiveFloat = 10.0
-    """β at the beginning: how closely the split follows the error."""
+    penalty: PositiveFloat = 4.0
+    """β at the beginning, for errors in steps of the grid: how closely the split follows them."""
     growth: float = Field(default=1.01, ge=1)
     """Of the penalty, each iteration."""
     iterations: PositiveInt = 20
@@ -64,14 +65,15 @@ def solve(
     best, least, penalty = levels, _cost(config, parts, levels), config.penalty
     for _ in range(config.iterations):
         codes = encode(weight, levels, config).view_as(parts)
-        error = parts - (codes - levels.zero[..., None]) * levels.scale[..., None]
-        size = error.abs()
-        # The proximal operator of |x|^p (Badri and Shaji, equation 2): what is large is left to the error.
-        large = (size - size.clamp(min=1e-12).pow(config.norm - 1) * config.norm / penalty).clamp(min=0) * error.sign()
-        wanted = parts - large
+        steps = levels.scale[..., None]
+        error = parts / steps - (codes - levels.zero[..., None])
+        size = error.abs().clamp(min=1e-12)
+        # The proximal operator of |x|^p: what is large is left to the error.
+        large = (size - size.pow(config.norm - 1) * config.norm / penalty).clamp(min=0) * error.sign()
+        wanted = parts - large * steps
         zero = (codes - wanted / levels.scale[..., None]).mean(-1).round().clamp(0, 2**config.bits - 1)
-        steps = codes - zero[..., None]
-        scale = (steps * wanted).sum(-1) / steps.square().sum(-1).clamp(min=1e-12)
+        counts = codes - zero[..., None]
+        scale = (counts * wanted).sum(-1) / counts.square().sum(-1).clamp(min=1e-12)
         scale = scale.clamp(min=1e-8).bfloat16().float()
         levels = Levels(scale, zero)
         cost = _cost(config, parts, levels)

@@ -1,0 +1,158 @@
+"""Quantization as a job: methods side by side, the gate, rescue, reuse, and what is refused before anything is taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.connect import Capacity
+from cluster.errors import DataError, HandoffError
+from cluster.rundir import RunDirectory
+from jobs.config import JobConfig
+from jobs.context import Context
+from jobs.plan import make_plan
+from jobs.report import write_html
+from jobs.run import run_stages
+from jobs.stages.quantize import quantize
+from tests.job_file import load, refusal
+from tests.test_quantizers import make_sharp_model
+from tests.tiny import conversations, sentence
+
+JOB = """\
+name: quantized
+cluster: {{workers: 1}}
+storage: {{root: {root}/store}}
+model: {{path: {model}, name: small-base}}
+data: {{train: {root}/train.jsonl, heldout: {root}/heldout.jsonl, max_length: 128}}
+quantize:
+  methods: {methods}
+  calibration: {{sequences: 4, length: 64}}
+  measure: {{sequences: 3, engines: {engines}, speed_tokens: 4, task: {{
+    prompts: {root}/prompts.jsonl, reward: {{kind: pattern, pattern: "e", whole: false}}, count: 4, max_new_tokens: 6,
+    shots: {root}/train.jsonl, num_shots: 1}}}}
+  gate: {{max_kl: {max_kl}, min_agreement: 0.05, min_task_ratio: 0.01}}
+"""
+ALL = "[{kind: kquants, recipe: Q8_0}, {kind: kquants, importance: true}, rtn, gptq, awq, hqq, int8, nf4]"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    make_sharp_model(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _with_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import random
+
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(3)
+    for name, count, seed in (("train", 32, 0), ("heldout", 8, 1)):
+        Path(f"{name}.jsonl").write_text("\n".join(map(json.dumps, conversations(count, seed))) + "\n")
+    lines = [{"prompt": sentence(rng), "answer": "1"} for _ in range(6)]
+    Path("prompts.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+
+
+def job_text(
+    root: Path, model: Path, methods: str = ALL, *, max_kl: float = 5.0, engines: str = "first", more: str = ""
+) -> str:
+    return JOB.format(root=root, model=model, methods=methods, max_kl=max_kl, engines=engines) + more
+
+
+def run_job(job: JobConfig, capacity: Capacity) -> Context:
+    """All stages on a cluster that is up already, and the report."""
+    root = job.storage.path()
+    directory = RunDirectory(root, job.name)
+    with directory.attempt(job.resolved()) as attempt:
+        context = Context(job, root, directory, attempt, capacity=capacity, report=make_plan(job).report())
+        model, data = run_stages(context)
+        assert job.quantize is not None
+        assert data is not None
+        quantize(context, model, data, job.quantize)
+        write_html(directory.path, context.store)
+    return context
+
+
+def board_of(context: Context) -> dict[str, dict[str, Any]]:
+    return {row["label"]: row for row in context.report["stages"]["quantize"]["board"]}
+
+
+def test_every_method_is_measured_and_the_smallest_that_passes_is_published(
+    ray_cluster: Capacity, model: Path, tmp_path: Path
+) -> None:
+    context = run_job(load(job_text(tmp_path, model)), ray_cluster)
+    stage, board = context.report["stages"]["quantize"], board_of(context)
+    assert list(board) == ["q8_0", "q4_k_m-imatrix", "rtn-4g32", "gptq-4g32", "awq-4g32", "hqq-4g32", "int8", "nf4"]
+    for label, row in board.items():
+        [(engine, figures)] = row["figures"].items()
+        assert engine == ("llama_cpp" if label.startswith("q") else "transformers")
+        assert 0 <= figures["kl"] < 1
+        assert figures["tokens"] == stage["unquantized"]["tokens"] > 20
+        assert figures["perplexity"] == pytest.approx(stage["unquantized"]["perplexity"], rel=0.5)
+        assert 0 <= figures["task"] <= 1
+        assert figures["tokens_per_s"] > 0
+        assert row["misses"] == []
+        assert row["bits_per_weight"] < 16
+    assert board["q8_0"]["figures"]["llama_cpp"]["kl"] < 0.01
+    smallest = min(board.values(), key=lambda row: row["size_bytes"])
+    assert stage["chosen"] == smallest["label"]
+    published = context.store.get("quantized-quantized")
+    assert published.id == smallest["artifact"]
+    assert set(published.parents) == {"model", "tokens"}
+    assert "quantized-rtn-4g32" not in context.store.names(), "only what is chosen has a name"
+    assert (context.run.path / "report.html").read_text().count("hqq-4g32") >= 2
+    again = run_job(load(job_text(tmp_path, model)), ray_cluster)
+    assert all(
+        one["reused"] for name, one in again.report["stages"].items() if name.startswith(("quantize_", "measure_"))
+    )
+
+
+def test_nothing_is_published_when_nothing_passes(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    text = job_text(tmp_path, model, "[rtn, nf4]", max_kl=1e-7)
+    with pytest.raises(HandoffError, match="No quantized model passes the gate") as caught:
+        run_job(load(text), ray_cluster)
+    assert "rtn-4g32: KL" in str(caught.value.got)
+    assert not list((tmp_path / "store/artifacts/names").glob("*-quantized.json"))
+
+
+def test_the_worst_layers_are_spared_until_the_gate_passes(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    first = run_job(load(job_text(tmp_path, model, "[rtn]")), ray_cluster)
+    kl = board_of(first)["rtn-4g32"]["figures"]["transformers"]["kl"]
+    worst = board_of(first)["rtn-4g32"]["worst"]
+    more = "  rescue: {layers: 4, rounds: 3}\n"
+    context = run_job(load(job_text(tmp_path, model, "[rtn]", max_kl=0.6 * kl, more=more)), ray_cluster)
+    labels = list(board_of(context))
+    assert labels[0] == "rtn-4g32"
+    assert len(labels) > 1
+    assert context.report["stages"]["quantize"]["chosen"] == labels[-1]
+    config = json.loads((context.files(context.store.get("quantized-quantized")) / "config.json").read_text())
+    spared = config["quantization_config"]["config_groups"]["group_0"]["targets"]
+    assert any(next(iter(worst)) in name.replace("\\", "") for name in spared)
+
+
+def test_vllm_runs_what_transformers_runs(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    context = run_job(load(job_text(tmp_path, model, "[gptq]", engines="all")), ray_cluster)
+    figures = board_of(context)["gptq-4g32"]["figures"]
+    assert list(figures) == ["transformers", "vllm"]
+    assert figures["vllm"]["kl"] == pytest.approx(figures["transformers"]["kl"], abs=0.005)
+    assert figures["vllm"]["perplexity"] == pytest.approx(figures["transformers"]["perplexity"], rel=0.02)
+    assert figures["vllm"]["tokens_per_s"] > 0
+
+
+def test_too_little_calibration_text_is_told(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    job = load(job_text(tmp_path, model, "[gptq]"), "quantize.calibration.length=100000")
+    with pytest.raises(DataError, match="too little calibration text") as caught:
+        run_job(job, ray_cluster)
+    assert "400,000" in str(caught.value.expected)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_taken(model: Path, tmp_path: Path) -> None:
+    text = job_text(tmp_path, model, "[rtn, {kind: rtn}]")
+    assert "same name" in str(refusal(text))
+    no_task = text.replace("[rtn, {kind: rtn}]", "[rtn]")
+    assert "task that is not measured" in str(refusal(no_task, "quantize.measure.task=null"))
+    assert make_plan(load(no_task)).disk_bytes > 0
