@@ -1,4 +1,4 @@
-"""What report.html tells of quantization: the frontier of size and quality, the leaderboard, and what each loses where."""
+"""What report.html tells of quantization: size against quality, the leaderboard, and what each result loses where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantization as a job: methods side by side, the gate, rescue, reuse, and what is refused before anything is taken."""
+"""Quantization as a job: methods side by side, the gate, rescue, reuse, and what is refused beforehand."""
 
 from __future__ import annotations
 
