@@ -20,7 +20,8 @@ from trainers.config import DataConfig
 from trainers.formats import HELDOUT, TRAIN, DataEstimate, _preferences, pairs
 from trainers.formats.pairs import read_pairs, tokenize
 from trainers.formats.prompts import read_prompts
-from trainers.rl.judge import Judge, JudgeConfig, Verdict
+from trainers.rl.judge import judge_of
+from trainers.rl.judge_config import JudgeConfig, Verdict
 
 if TYPE_CHECKING:
     from trainers.data.chat import Messages
@@ -95,7 +96,7 @@ def collect(progress: ProgressFile, config: Config, folder: Path, artifacts: Map
     human = [pair for _, pair in read_pairs(config.heldout)]
     total = 2 * len(prompts) + len(human)
     answers = _answers(progress, config, artifacts[config.policy], prompts, total)
-    judge = Judge(config.judge, artifacts)
+    judge = judge_of(config.judge, artifacts)
     different = [index for index, (first, second) in enumerate(answers) if first != second and first and second]
     done = len(prompts)
     verdicts: dict[int, Verdict] = {}

@@ -6,6 +6,7 @@ advantage and loss are is the algorithm's file. Legend: t tokens of the micro-ba
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -137,6 +138,14 @@ class Config(PluginConfig):
             bytes_a_weight = 4 if config.dtype == "float32" else 2
             memory = memory._replace(weights=memory.weights + bytes_a_weight * shape.num_parameters)
         return memory
+
+    def memory_beside(
+        self, shape: Shape, config: TrainConfig, longest: int, artifact_bytes: Callable[[str], int]
+    ) -> dict[str, int]:
+        """Kind of process beside the workers → bytes of all such processes."""
+        from trainers.rl.memory import memory_beside
+
+        return memory_beside(self, shape, 4 if config.dtype == "float32" else 2, longest, artifact_bytes)
 
     @property
     def more_tokens(self) -> int:
