@@ -161,7 +161,7 @@ class Config(PluginConfig):
         """Lines of the plan."""
         wanted, sampling = self.rollouts, self.sampling
         order = (
-            f"up to {wanted.max_staleness} rounds ahead of training"
+            f"up to {wanted.max_staleness} {'round' if wanted.max_staleness == 1 else 'rounds'} ahead of training"
             if wanted.max_staleness
             else "in turn with training"
         )
