@@ -236,6 +236,27 @@ def test_judged_pairs_are_pairs(judge_model: Path, tmp_path: Path) -> None:
     assert "12 prompts" in dict(judged.collected(report))["judged"]
 
 
+def test_of_several_answers_the_extremes_are_compared(judge_model: Path, tmp_path: Path) -> None:
+    write_prompts(tmp_path)
+    (tmp_path / "human.jsonl").write_text(json.dumps({"prompt": "the cat", "chosen": "it sees", "rejected": "no"}))
+    contrast = ContrastConfig(like="You are kind.", unlike="You are rude.")
+    config = judged.Config(
+        train=tmp_path / "train.jsonl", heldout=tmp_path / "human.jsonl", policy="policy", max_new_tokens=8, answers=5,
+        least_margin=0.0, judge=JudgeConfig(contrast=contrast, artifact="judge"),
+    )  # fmt: skip
+    (tmp_path / "dataset").mkdir()
+    artifacts = {"policy": judge_model, "judge": judge_model}
+    report = judged.collect(ProgressFile(tmp_path / "p.json"), config, tmp_path / "dataset", artifacts=artifacts)
+    assert report["position_bias"] == 0
+    judge = judge_of(config.judge, artifacts)
+    kept = list(pairs.read_pairs(tmp_path / "dataset" / "train.jsonl"))
+    assert len(kept) == report["kept"] > 0
+    for _, pair in kept:
+        prompt, chosen, rejected = (pair[key][-1]["content"] for key in ("prompt", "chosen", "rejected"))
+        best, worst = judge.grade([prompt] * 2, [chosen, rejected])
+        assert best > worst
+
+
 # --- what is refused before anything is taken
 
 
