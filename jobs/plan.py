@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, NamedTuple
 
 from rich.table import Table
 
 from cluster.artifacts import ArtifactStore
 from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity, require_fits
-from cluster.errors import ClusterError, DataError, ModelError, ResourceError
+from cluster.errors import ArtifactError, ClusterError, DataError, ModelError, ResourceError
 from cluster.storage import require_free_space
 from jobs.config import JobConfig
 from jobs.console import console, fact, title
@@ -51,6 +52,8 @@ class Plan(NamedTuple):
     """Why the data could not be reached."""
     memory: WorkerMemory | None
     """Peak of one training worker, on its GPU where it has one; None when nothing is trained."""
+    beside: dict[str, int]
+    """Kind of process beside the workers → bytes of all such processes, where they have no GPU."""
     flops: float | None
     """Floating-point operations of all training steps."""
     disk_bytes: int
@@ -60,6 +63,7 @@ class Plan(NamedTuple):
         """The plan as it goes into report.json; bytes."""
         return {
             "worker_memory": None if self.memory is None else {**self.memory._asdict(), "total": self.memory.total},
+            "memory_beside": self.beside,
             "data": None if self.data is None else self.data._asdict(),
             "train_flops": self.flops,
             "disk_bytes": self.disk_bytes,
@@ -80,7 +84,7 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
     data, unread = read_data(job)
     if unread is not None and (not without_data or job.cluster.address == "local"):
         raise unread
-    memory, flops = None, None
+    memory, flops, beside = None, None, dict[str, int]()
     if job.train is not None and job.data is not None:
         assumed = data or DataEstimate(0, 0, job.data.max_length, 1.0)
         mean_tokens = _mean_tokens(job.data.max_length, data)
@@ -90,8 +94,19 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
         memory = worker_memory(shape, job.train, workers, assumed.longest, assumed.trained_share, gpu=gpu)
         if (with_companions := getattr(job.train.objective, "with_companions", None)) is not None:
             memory = with_companions(memory, shape, job.train)
+        if (memory_beside := getattr(job.train.objective, "memory_beside", None)) is not None:
+            beside = memory_beside(shape, job.train, assumed.longest, partial(_artifact_bytes, job, shape))
         flops = _flops(shape, job.train, mean_tokens, assumed.trained_share)
-    return Plan(shape, data, unread, memory, flops, _disk_bytes(job, shape, data))
+    return Plan(shape, data, unread, memory, beside, flops, _disk_bytes(job, shape, data))
+
+
+def _artifact_bytes(job: JobConfig, shape: Shape, name: str) -> int:
+    """Of a published model; one that an earlier link of a chain is to publish is taken to be as large as this one."""
+    store = ArtifactStore(job.storage.location())
+    try:
+        return store.get(name).size_bytes
+    except ArtifactError:
+        return 2 * shape.num_parameters
 
 
 def _model_shape(job: JobConfig, *, without_model: bool) -> Shape:
@@ -180,14 +195,22 @@ def require_room(job: JobConfig, plan: Plan, copies: int = 1) -> None:
         require_job_fits(job, embedded_capacity(job.cluster))
     if plan.memory is None or job.cluster.address != "local" or job.cluster.gpus_per_worker:
         return
-    needed = plan.memory.total * job.cluster.min_workers * copies
+    workers = job.cluster.min_workers
+    needed = (plan.memory.total * workers + sum(plan.beside.values())) * copies
     available = embedded_capacity(job.cluster).memory_bytes
     if needed > available:
         raise ResourceError(
             "Too little memory for the training workers.", field="cluster.workers × memory of a worker",
-            got=f"{size(available)} free", expected=f"{job.cluster.min_workers * copies} × {size(plan.memory.total)}",
+            got=f"{size(available)} free", expected=_needed_words(plan, workers, copies),
             fix="lower train.batch.micro, data.max_length or cluster.workers",
         )  # fmt: skip
+
+
+def _needed_words(plan: Plan, workers: int, copies: int) -> str:
+    each = 0 if plan.memory is None else plan.memory.total
+    beside = "".join(f" + {size(value)} ({kind})" for kind, value in plan.beside.items())
+    of_one = f"{workers} × {size(each)}{beside}"
+    return of_one if copies == 1 else f"{copies} jobs at a time, each {of_one}"
 
 
 def show_plan(job: JobConfig) -> None:
@@ -257,6 +280,8 @@ def _show_training(job: JobConfig, config: TrainConfig, plan: Plan, mean_tokens:
         for part, value in {**plan.memory._asdict(), "total": plan.memory.total}.items():
             table.add_row(part, size(value))
         console.print(table)
+        for kind, value in plan.beside.items():
+            fact(kind, f"{size(value)} of the node's memory")
         if gpu:
             fact("GPU", f"the smallest that holds it: {_smallest_gpu(plan.memory.total)}")
             workers = job.cluster.min_workers

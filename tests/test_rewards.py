@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cluster.connect import Capacity
 from cluster.errors import DataError
@@ -15,13 +16,15 @@ from cluster.progress import ProgressFile
 from tests.job_file import load, refusal
 from tests.test_rl import JOB, write_prompts
 from tests.tiny import conversations, make_tiny_model
+from trainers.data.chat import render_prompt
 from trainers.formats import judged, pairs
-from trainers.models import load_tokenizer
+from trainers.models import load_model, load_tokenizer
 from trainers.objectives.rl import Config as RlConfig
 from trainers.rewards import Sample, json_schema, length, number, pattern, scorer_of
 from trainers.rewards.model import Config as ModelConfig
 from trainers.rewards.model import closing_of
-from trainers.rl.judge import Judge, JudgeConfig
+from trainers.rl.judge import judge_of
+from trainers.rl.judge_config import ContrastConfig, JudgeConfig, probability
 from trainers.rl.judging import Judges
 
 
@@ -151,7 +154,7 @@ def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_local_judge_is_asked_in_both_orders(judge_model: Path) -> None:
-    judge = Judge(JudgeConfig(rubric="Be kind.", artifact="judge", batch=3), {"judge": judge_model})
+    judge = judge_of(JudgeConfig(rubric="Be kind.", artifact="judge", batch=3), {"judge": judge_model})
     prompts, firsts, seconds = ["the cat"] * 2, ["it sees a dog", "the red house"], ["a tree goes home", "it rains"]
     one = judge.compare(prompts, firsts, seconds)
     other = judge.compare(prompts, seconds, firsts)
@@ -163,6 +166,49 @@ def test_a_local_judge_is_asked_in_both_orders(judge_model: Path) -> None:
     assert grades == pytest.approx([judge.grade([p], [f])[0] for p, f in zip(prompts, firsts, strict=True)], abs=0.02)
     with pytest.raises(ValueError, match="Exactly one judge"):
         JudgeConfig(rubric="Be kind.")
+
+
+def test_a_small_judge_contrasts_two_instructions(judge_model: Path) -> None:
+    contrast = ContrastConfig(like="You are kind.", unlike="You are rude.")
+    judge = judge_of(JudgeConfig(contrast=contrast, artifact="judge", batch=3), {"judge": judge_model})
+    prompts, firsts, seconds = ["the cat"] * 2, ["it sees a dog", "the red house"], ["a tree", "it rains"]
+    tokenizer, model = load_tokenizer(judge_model), load_model(judge_model, torch.bfloat16, "causal_lm")
+
+    def log_likelihood(system: str, prompt: str, answer: str) -> float:
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+        start = render_prompt(tokenizer, messages)
+        reply = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logprobs = model(input_ids=torch.tensor([start + reply])).logits[0].float().log_softmax(-1)
+        return sum(float(logprobs[len(start) + at - 1, token]) for at, token in enumerate(reply))
+
+    def odds(prompt: str, answer: str) -> float:
+        like, unlike = (log_likelihood(one, prompt, answer) for one in (contrast.like, contrast.unlike))
+        return like - unlike
+
+    verdicts = judge.compare(prompts, firsts, seconds)
+    for prompt, first, second, verdict in zip(prompts, firsts, seconds, verdicts, strict=True):
+        expected = odds(prompt, first) - odds(prompt, second)
+        assert verdict.preference == pytest.approx(probability(expected), abs=0.05)
+        assert not verdict.biased
+    expected_grades = [probability(odds(prompt, first)) for prompt, first in zip(prompts, firsts, strict=True)]
+    assert judge.grade(prompts, firsts) == pytest.approx(expected_grades, abs=0.05)
+    same = JudgeConfig(contrast=ContrastConfig(like="Be kind.", unlike="Be kind."), artifact="judge")
+    assert judge_of(same, {"judge": judge_model}).grade(prompts, firsts) == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"artifact": "judge"}, "exactly one rule"),
+        ({"artifact": "judge", "rubric": "Be kind.", "contrast": {"like": "a", "unlike": "b"}}, "exactly one rule"),
+        ({"endpoint": {"url": "http://127.0.0.1:1/v1", "model": "m"}, "contrast": {"like": "a", "unlike": "b"}},
+         "no probabilities of a given answer"),
+    ],
+)  # fmt: skip
+def test_a_judge_needs_one_rule(keys: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        JudgeConfig.model_validate(keys)
 
 
 def test_judged_pairs_are_pairs(judge_model: Path, tmp_path: Path) -> None:
@@ -188,6 +234,27 @@ def test_judged_pairs_are_pairs(judge_model: Path, tmp_path: Path) -> None:
     tokens = judged.tokenize(progress, config, judge_model, tmp_path / "dataset", tmp_path / "tokens")  # type: ignore[arg-type]
     assert tokens["train"]["samples"] == report["kept"]
     assert "12 prompts" in dict(judged.collected(report))["judged"]
+
+
+def test_of_several_answers_the_extremes_are_compared(judge_model: Path, tmp_path: Path) -> None:
+    write_prompts(tmp_path)
+    (tmp_path / "human.jsonl").write_text(json.dumps({"prompt": "the cat", "chosen": "it sees", "rejected": "no"}))
+    contrast = ContrastConfig(like="You are kind.", unlike="You are rude.")
+    config = judged.Config(
+        train=tmp_path / "train.jsonl", heldout=tmp_path / "human.jsonl", policy="policy", max_new_tokens=8, answers=5,
+        least_margin=0.0, judge=JudgeConfig(contrast=contrast, artifact="judge"),
+    )  # fmt: skip
+    (tmp_path / "dataset").mkdir()
+    artifacts = {"policy": judge_model, "judge": judge_model}
+    report = judged.collect(ProgressFile(tmp_path / "p.json"), config, tmp_path / "dataset", artifacts=artifacts)
+    assert report["position_bias"] == 0
+    judge = judge_of(config.judge, artifacts)
+    kept = list(pairs.read_pairs(tmp_path / "dataset" / "train.jsonl"))
+    assert len(kept) == report["kept"] > 0
+    for _, pair in kept:
+        prompt, chosen, rejected = (pair[key][-1]["content"] for key in ("prompt", "chosen", "rejected"))
+        best, worst = judge.grade([prompt] * 2, [chosen, rejected])
+        assert best > worst
 
 
 # --- what is refused before anything is taken

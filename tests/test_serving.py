@@ -27,6 +27,8 @@ from serving.deploy import Endpoint, ModelSource, deploy, shutdown
 from serving.engines.llama_cpp import Config as LlamaCpp
 from serving.engines.llama_cpp import Engine
 from serving.protocol import RequestError
+from trainers.rl.judge import judge_of
+from trainers.rl.judge_config import EndpointConfig, JudgeConfig
 
 KEY = "test-key-1"
 SOURCE = ModelSource("sha256:abc", ["sha256:parent", "sha256:text"])
@@ -349,3 +351,22 @@ def test_failed_start_shows_the_replicas_error(ray_cluster: Capacity, tmp_path: 
     (tmp_path / "bad.gguf").write_bytes(b"GGUF, but not really")
     with pytest.raises(EndpointError, match=r"llama\.cpp cannot open the model"):
         deploy(CONFIG, tmp_path / "bad.gguf", "smol", SOURCE, KEY)
+
+
+def test_it_judges_answers_for_reinforcement_learning(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = EndpointConfig(url=endpoint.url, model="smol")
+    config = JudgeConfig(rubric="A good reply names a city.", endpoint=there)
+    prompts, firsts, seconds = ["Where do you live?"] * 2, ["In Paris.", "In Rome."], ["No idea.", "Somewhere."]
+    monkeypatch.setenv(there.key_variable, KEY)
+    judge = judge_of(config, {})
+    one, other = judge.compare(prompts, firsts, seconds), judge.compare(prompts, seconds, firsts)
+    for straight, swapped in zip(one, other, strict=True):
+        assert 0.0 < straight.preference < 1.0
+        assert straight.preference == pytest.approx(1.0 - swapped.preference, abs=0.02), "the order has no say"
+    grades = judge.grade(prompts, firsts)
+    assert all(0.0 < grade < 1.0 for grade in grades) and grades[0] != grades[1]
+    monkeypatch.setenv(there.key_variable, "wrong")
+    with pytest.raises(EndpointError, match="does not answer") as caught:
+        judge_of(config, {}).grade(prompts[:1], firsts[:1])
+    assert there.key_variable in str(caught.value)
+    assert "wrong" not in str(caught.value)

@@ -78,9 +78,8 @@ def worker_memory(
     copied = _MASTER_AND_MOMENTS * trained // workers
     if not config.checkpoint.asynchronous or config.checkpoint.every_steps >= config.steps:
         copied = max(0, copied - gradients - buffers - activations - logits)  # these are not there while it is written
-    build = "cpu" if importlib.metadata.version("torch").endswith("+cpu") else "cuda"
     return WorkerMemory(
-        runtime=_CUDA_CONTEXT_BYTES if gpu else _RUNTIME_BYTES[build],
+        runtime=_CUDA_CONTEXT_BYTES if gpu else process_bytes(),
         weights=_weight_bytes(shape, config, workers, gpu=gpu),
         gradients=gradients,
         optimizer=0 if gpu and offload else _optimizer_bytes(trained, config, workers),
@@ -89,6 +88,11 @@ def worker_memory(
         logits=logits,
         checkpoint=0 if gpu else copied,
     )
+
+
+def process_bytes() -> int:
+    """Bytes of a process that has imported torch and the model libraries and holds no model yet."""
+    return _RUNTIME_BYTES["cpu" if importlib.metadata.version("torch").endswith("+cpu") else "cuda"]
 
 
 def host_memory(shape: Shape, config: TrainConfig, workers: int) -> int:

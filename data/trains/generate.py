@@ -14,7 +14,7 @@ from operator import add, floordiv, mul, sub
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-SEED = "trains-3"
+SEED = "trains-4"
 MOST_WORDS = 29
 HELDOUT_ONLY = 2  # so many templates at the end of each kind's list are used in prompts_heldout alone
 FOLDER = Path(__file__).resolve().parent
@@ -56,7 +56,7 @@ class Problem(NamedTuple):
     answer: int
 
 
-TRIPS = [(speed, hours) for speed in range(10, 91, 10) for hours in range(2, 10)]
+TRIPS = [(speed, hours) for speed in range(10, 91, 10) for hours in range(2, 7)]
 KINDS = [
     Kind("time", "/", [(speed * hours, speed) for speed, hours in TRIPS], [
         "A {v} goes {b} km/h. How long does it take for {a} km?",
@@ -97,7 +97,7 @@ KINDS = [
         "For {b} hours a {v} does not stop and holds {a} km/h. How many km does the {v} travel?",
         "{n} asks how far a {v} comes in {b} hours at {a} km/h. What is the answer in km?",
     ]),
-    Kind("price", "*", [(count, price) for count in range(2, 13) for price in range(2, 10)], [
+    Kind("price", "*", [(count, price) for count in range(2, 11) for price in range(2, 7)], [
         "{n} buys {a} {x} for {b} {c} each. How many {c} does {n} pay?",
         "One {o} costs {b} {c}. How many {c} do {a} {x} cost?",
         "A shop sells {x} at {b} {c} each. What is the price of {a} {x} in {c}?",
@@ -110,7 +110,7 @@ KINDS = [
         "{n} orders {a} {x}. Every {o} is {b} {c}. What is the total in {c}?",
         "Each of {a} people buys one {o} for {b} {c}. How many {c} do they spend?",
     ]),
-    Kind("share", "/", [(people * each, people) for people in range(2, 10) for each in range(2, 13)], [
+    Kind("share", "/", [(people * each, people) for people in range(2, 7) for each in range(2, 11)], [
         "{n} shares {a} {x} equally among {b} friends. How many {x} does each friend get?",
         "A group of {b} children shares {a} {x} equally. How many {x} does each child get?",
         "{n} puts {a} {x} into {b} bags, the same number in each. How many {x} are in one bag?",
@@ -123,7 +123,7 @@ KINDS = [
         "A shop spreads {a} {x} over {b} shelves, equally. How many {x} are on each shelf?",
         "For {b} equal {x} {n} pays {a} {c} in all. What is the price of one {o} in {c}?",
     ]),
-    Kind("left", "-", [(a, b) for a in range(4, 13) for b in range(2, a - 1)], [
+    Kind("left", "-", [(a, b) for a in range(4, 11) for b in range(2, a - 1)], [
         "{n} has {a} {x} and gives away {b}. How many {x} are left?",
         "{n} buys {a} {x}. {m} takes {b} of them. How many {x} does {n} still have?",
         "There are {a} {x} in a box. {n} takes out {b}. How many {x} stay in the box?",
@@ -136,7 +136,7 @@ KINDS = [
         "Out of {a} {x}, {n} hands {b} to {m}. How many {x} does {n} keep?",
         "{n} is {b} years old and {m} is {a}. How many years older is {m}?",
     ]),
-    Kind("total", "+", [(a, b) for a in range(2, 13) for b in range(2, 13)], [
+    Kind("total", "+", [(a, b) for a in range(2, 11) for b in range(2, 11)], [
         "{n} has {a} {x} and buys {b} more. How many {x} does {n} have now?",
         "{n} has {a} {x} and {m} has {b}. How many {x} do they have together?",
         "{n} finds {a} {x} in the morning and {b} in the evening. How many {x} is that in all?",

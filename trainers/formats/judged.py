@@ -1,4 +1,4 @@
-"""Preferences that nobody wrote down: a model answers prompts twice, a judge prefers one answer (RLAIF).
+"""Preferences that nobody wrote down: a model answers prompts twice or more, a judge prefers one answer (RLAIF).
 
 What is made is data of the kind `pairs`; the held-out pairs are human ones, so a reward model trained on the judge's is
 measured against people, and so is the judge itself (`agreement`).
@@ -20,7 +20,8 @@ from trainers.config import DataConfig
 from trainers.formats import HELDOUT, TRAIN, DataEstimate, _preferences, pairs
 from trainers.formats.pairs import read_pairs, tokenize
 from trainers.formats.prompts import read_prompts
-from trainers.rl.judge import Judge, JudgeConfig, Verdict
+from trainers.rl.judge import judge_of
+from trainers.rl.judge_config import Judge, JudgeConfig, Verdict
 
 if TYPE_CHECKING:
     from trainers.data.chat import Messages
@@ -44,6 +45,9 @@ class Config(DataConfig):
     """The published model that answers."""
     judge: JudgeConfig
     """Who judges, and by what."""
+    answers: int = Field(default=2, ge=2)
+    """Answers to each prompt. Of more than two, the judge compares the one it grades best with the one it grades worst:
+    they differ more, and it is right more often."""
     max_new_tokens: PositiveInt = 128
     """Length limit of an answer."""
     temperature: PositiveFloat = 1.0
@@ -94,8 +98,9 @@ def collect(progress: ProgressFile, config: Config, folder: Path, artifacts: Map
     prompts = [record["prompt"] for _, record in read_prompts(config.train)]
     human = [pair for _, pair in read_pairs(config.heldout)]
     total = 2 * len(prompts) + len(human)
-    answers = _answers(progress, config, artifacts[config.policy], prompts, total)
-    judge = Judge(config.judge, artifacts)
+    written = _answers(progress, config, artifacts[config.policy], prompts, total)
+    judge = judge_of(config.judge, artifacts)
+    answers = _extremes(progress, judge, prompts, written, total)
     different = [index for index, (first, second) in enumerate(answers) if first != second and first and second]
     done = len(prompts)
     verdicts: dict[int, Verdict] = {}
@@ -130,10 +135,29 @@ def collect(progress: ProgressFile, config: Config, folder: Path, artifacts: Map
     }  # fmt: skip
 
 
+def _extremes(
+    progress: ProgressFile, judge: Judge, prompts: list[Messages], written: list[list[str]], total: int
+) -> list[tuple[str, str]]:
+    """Two answers to each prompt; of several, the best and the worst by the judge's grades."""
+    if all(len(answers) == 2 for answers in written):
+        return [(answers[0], answers[1]) for answers in written]
+    found = []
+    for at, (messages, answers) in enumerate(zip(prompts, written, strict=True)):
+        different = sorted({answer for answer in answers if answer})
+        if len(different) < 2:
+            found.append((answers[0], answers[0]))
+            continue
+        grades = dict(zip(different, judge.grade([messages[-1]["content"]] * len(different), different), strict=True))
+        ranked = sorted(different, key=grades.__getitem__)
+        found.append((ranked[-1], ranked[0]))
+        progress.write(len(prompts) // 2 + at // 2, total, "grading")
+    return found
+
+
 def _answers(
     progress: ProgressFile, config: Config, folder: Path, prompts: list[Messages], total: int
-) -> list[tuple[str, str]]:
-    """Two answers to each prompt."""
+) -> list[list[str]]:
+    """Answers to each prompt."""
     import torch
 
     from trainers.data.chat import render_prompt
@@ -149,24 +173,27 @@ def _answers(
         end_ids=end_ids(folder, tokenizer), threads=torch.get_num_threads(), max_length=config.max_length,
     )  # fmt: skip
     sampler = Sampler(SamplerConfig(), setup)
-    found: list[tuple[str, str]] = []
+    found: list[list[str]] = []
     for start in range(0, len(prompts), _AT_ONCE):
         part = [
-            Prompt(render_prompt(tokenizer, messages), [2 * (config.seed + index), 2 * (config.seed + index) + 1])
+            Prompt(render_prompt(tokenizer, messages), _seeds(config, index))
             for index, messages in enumerate(prompts[start : start + _AT_ONCE], start=start)
         ]
         for completions in sampler.generate(part, Sampling(config.max_new_tokens, config.temperature)):
-            first, second = (str(tokenizer.decode(one.ids, skip_special_tokens=True)).strip() for one in completions)
-            found.append((first, second))
-        progress.write(len(found), total, "answering")
+            found.append([str(tokenizer.decode(one.ids, skip_special_tokens=True)).strip() for one in completions])
+        progress.write(len(found) if config.answers == 2 else len(found) // 2, total, "answering")
     return found
+
+
+def _seeds(config: Config, index: int) -> list[int]:
+    return [config.answers * (config.seed + index) + place for place in range(config.answers)]
 
 
 def collected(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Lines about what `collect` reported."""
     yield (
         "judged",
-        f"{report['judged']} prompts answered twice: {report['kept']} pairs, {report['alike']} with answers alike, "
+        f"{report['judged']} prompts answered: {report['kept']} pairs, {report['alike']} with answers alike, "
         f"{report['undecided']} undecided; the order decided {report['position_bias']:.0%} of the comparisons",
     )
     yield "judge", f"agrees with people on {report['agreement']:.0%} of the held-out pairs"

@@ -6,6 +6,7 @@ advantage and loss are is the algorithm's file. Legend: t tokens of the micro-ba
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -138,6 +139,14 @@ class Config(PluginConfig):
             memory = memory._replace(weights=memory.weights + bytes_a_weight * shape.num_parameters)
         return memory
 
+    def memory_beside(
+        self, shape: Shape, config: TrainConfig, longest: int, artifact_bytes: Callable[[str], int]
+    ) -> dict[str, int]:
+        """Kind of process beside the workers → bytes of all such processes."""
+        from trainers.rl.memory import memory_beside
+
+        return memory_beside(self, shape, 4 if config.dtype == "float32" else 2, longest, artifact_bytes)
+
     @property
     def more_tokens(self) -> int:
         """Tokens by which a sequence may be longer than its sample, a prompt."""
@@ -152,7 +161,7 @@ class Config(PluginConfig):
         """Lines of the plan."""
         wanted, sampling = self.rollouts, self.sampling
         order = (
-            f"up to {wanted.max_staleness} rounds ahead of training"
+            f"up to {wanted.max_staleness} {'round' if wanted.max_staleness == 1 else 'rounds'} ahead of training"
             if wanted.max_staleness
             else "in turn with training"
         )

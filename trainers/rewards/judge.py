@@ -1,4 +1,4 @@
-"""Judged: the probability, by a judge, that the completion follows a written rubric (RLAIF's direct reward)."""
+"""Judged: the probability, by a judge, that the completion is good by the judge's rule (RLAIF's direct reward)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pydantic import PositiveFloat
 
 from trainers.rewards import Sample
 from trainers.rl.config import RewardConfig
-from trainers.rl.judge import Judge, JudgeConfig
+from trainers.rl.judge import judge_of
+from trainers.rl.judge_config import JudgeConfig
 
 
 class Config(RewardConfig):
@@ -32,7 +33,7 @@ class Scorer:
     """The judge, held in memory."""
 
     def __init__(self, config: Config, artifacts: Mapping[str, Path]) -> None:
-        self._judge = Judge(config.judge, artifacts)
+        self._judge = judge_of(config.judge, artifacts)
 
     def __call__(self, samples: list[Sample]) -> list[float]:
         """One number a completion, between 0 and 1."""

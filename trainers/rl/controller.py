@@ -64,7 +64,7 @@ class Controller:
         scoring = objective.scoring
         self._judges = Judges(objective.reward_configs, job.artifacts, scoring.workers, scoring.max_failed)
         self._heldout_judges = self._judges
-        if objective.heldout_configs is not objective.reward_configs and self._heldout is not None:
+        if objective.heldout_rewards and self._heldout is not None:
             self._heldout_judges = Judges(objective.heldout_configs, job.artifacts, 1, scoring.max_failed)
         self._used = set(used_draws)
         self._ahead: dict[int, Draw] = {}

@@ -15,6 +15,7 @@ from cluster.config import PluginConfig
 from trainers.adapter_config import AdapterConfig
 from trainers.config import Dtype
 from trainers.rl.weights import Weights
+from trainers.shape import Shape
 
 
 class SamplerConfig(PluginConfig):
@@ -28,6 +29,10 @@ class SamplerConfig(PluginConfig):
     """GPUs that each holds; below 1 it shares one."""
     threads: PositiveInt | None = None
     """Compute threads of each; default: `cpus`, or all cores of the learner where it shares them."""
+
+    def cache_bytes(self, shape: Shape, bytes_a_weight: int, longest: int) -> int:  # noqa: ARG002 - for those that know
+        """What it holds beside the weights while it writes sequences of up to `longest` tokens, bytes."""
+        return 0
 
 
 class Setup(NamedTuple):

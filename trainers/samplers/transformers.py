@@ -17,6 +17,7 @@ from pydantic import PositiveInt
 
 from trainers.rl.weights import Weights, pieces, tensor_of
 from trainers.samplers import Completion, Prompt, SamplerConfig, Sampling, Setup
+from trainers.shape import Shape
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,11 @@ class Config(SamplerConfig):
     kind: Literal["transformers"] = "transformers"
     batch: PositiveInt = 64
     """Completions written at once."""
+
+    def cache_bytes(self, shape: Shape, bytes_a_weight: int, longest: int) -> int:
+        """Keys and values of a batch, and its distributions in float64, of which there are three at a time."""
+        token = 2 * shape.layers * shape.kv_heads * shape.head_dim * bytes_a_weight
+        return self.batch * (longest * token + 3 * 8 * shape.vocabulary)
 
 
 class Sampler:

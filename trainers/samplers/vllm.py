@@ -21,6 +21,7 @@ from cluster.errors import ConfigError, HandoffError, ModelError
 from trainers.adapter_config import AdapterConfig
 from trainers.rl.weights import Weights, pieces, tensor_of
 from trainers.samplers import Completion, Prompt, SamplerConfig, Sampling, Setup
+from trainers.shape import Shape
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,10 @@ class Config(SamplerConfig):
     """GiB of cache (keys and values) on a CPU; must hold the longest prompt and completion."""
     enforce_eager: bool = True
     """False compiles the model (CPU) or captures it in graphs (GPU): writes faster, starts a minute or more later."""
+
+    def cache_bytes(self, shape: Shape, bytes_a_weight: int, longest: int) -> int:  # noqa: ARG002 - it is set
+        """The paged cache."""
+        return int(self.cpu_cache_gb * 2**30)
 
 
 class _Place(NamedTuple):
