@@ -90,6 +90,7 @@ class JobConfig(Config):
         _require_fitting_head(self)
         _require_enough_sequences(self)
         _require_room_for_text(self)
+        _require_served(self)
         return self
 
     def resolved(self) -> dict[str, Any]:
@@ -211,6 +212,22 @@ def _require_room_for_text(job: JobConfig) -> None:
         _require_at_most("data.max_length", job.data.max_length, "serve.engine.context_tokens", context_tokens)
     if job.data is not None and (context := getattr(job.model.scratch, "context", None)) is not None:
         _require_at_most("data.max_length", job.data.max_length, "model.scratch.context", context)
+
+
+def _require_served(job: JobConfig) -> None:
+    """The endpoint's engine can run whatever method is chosen."""
+    if job.quantize is None or job.serve is None:
+        return
+    engine = job.serve.engine.kind
+    for method in job.quantize.methods:
+        engines = getattr(method, "ENGINES", (engine,))
+        if engine not in engines:
+            raise ConfigValueError(
+                "The endpoint's engine cannot run what a method makes.",
+                got=f"quantize.methods: {method.kind}, serve.engine: {engine}",
+                expected=f"for {method.kind}, an engine of {', '.join(engines)}; for {engine}, methods: [kquants]",
+                fix="quantize in one job, and serve in another",
+            )  # fmt: skip
 
 
 def _require_at_most(key: str, value: int, limit_key: str, limit: int) -> None:

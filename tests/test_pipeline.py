@@ -43,7 +43,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
             "dtype": "float32",
             "checkpoint": {"every_steps": 2},
         },
-        "quantize": {"method": "kquants", "sequences": 2, "min_agreement": 0.5},  # a random model is full of near ties
+        "quantize": {
+            "measure": {"sequences": 2},
+            "gate": {"min_agreement": 0.5},
+        },  # a random model is full of near ties
         "serve": {"port": 0, "engine": {"kind": "llama_cpp", "context_tokens": 256, "num_parallel": 2}},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))

@@ -15,7 +15,7 @@ from jobs.config import JobConfig
 from jobs.context import Context
 from jobs.plan import make_plan
 from jobs.report import write_html
-from jobs.run import run_stages
+from jobs.run import run, run_stages
 from jobs.stages.quantize import quantize
 from tests.job_file import load, refusal
 from tests.test_quantizers import make_sharp_model
@@ -156,3 +156,11 @@ def test_what_cannot_be_is_refused_before_anything_is_taken(model: Path, tmp_pat
     no_task = text.replace("[rtn, {kind: rtn}]", "[rtn]")
     assert "task that is not measured" in str(refusal(no_task, "quantize.measure.task=null"))
     assert make_plan(load(no_task)).disk_bytes > 0
+    words = str(refusal(no_task + "serve: {}\n"))
+    assert "engine cannot run" in words
+    assert "methods: [kquants]" in words
+    Path("prompts.jsonl").unlink()
+    with pytest.raises(DataError, match="missing") as caught:
+        run(load(no_task))
+    assert caught.value.field == "quantize.measure.task"
+    assert not (tmp_path / "store/artifacts").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
         HandoffError: none does, with what each misses.
     """
     title("Quantize")
+    began = time.monotonic()
     inputs = {"model": model, "tokens": tokens}
     stage = _Stage(context, inputs, config)
     reference = stage.reference()
@@ -37,7 +39,11 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
     for method in config.quantizers:
         entries += stage.entries(method, reference)
     chosen = board.choose(entries, config.choose)
-    context.report["stages"]["quantize"] = board.report(entries, reference, chosen, config.gate)
+    parts = [one for name, one in context.report["stages"].items() if name.startswith(("quantize_", "measure_"))]
+    context.report["stages"]["quantize"] = {
+        "reused": all(one["reused"] for one in parts), "seconds": round(time.monotonic() - began, 2),
+        **board.report(entries, reference, chosen, config.gate),
+    }  # fmt: skip
     context.save_report()
     board.show(entries, reference, chosen)
     if chosen is None:
