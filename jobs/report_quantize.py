@@ -32,7 +32,7 @@ def _row(entry: dict[str, Any], reference: dict[str, Any], chosen: str | None) -
     engine, first = next(iter(entry["figures"].items()))
     return {
         "label": entry["label"], "chosen": entry["label"] == chosen, "misses": entry["misses"], "engine": engine,
-        "bits": f"{entry['bits_per_weight']:.2f}", "bytes": entry["size_bytes"], "size": size(entry["size_bytes"]),
+        "bits": f"{entry['layer_bits']:.2f}", "bytes": entry["size_bytes"], "size": size(entry["size_bytes"]),
         "kl": first["kl"], "perplexity": f"{first['perplexity']:.2f}",
         "increase": f"{first['perplexity'] / reference['perplexity'] - 1:+.1%}",
         "agreement": f"{first['agreement']:.1%}", "task": _share(first["task"]),

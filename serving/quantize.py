@@ -53,6 +53,8 @@ class Quantized(NamedTuple):
     """Of its tensors, and what else the file holds."""
     bits_per_weight: float
     """Of all tensors, embeddings and scales included."""
+    layer_bits: float
+    """The same of the linear layers between embeddings and output head, which is what methods are compared by."""
     tensor_types: dict[str, int]
     """Number of quantized tensors of each type."""
     losses: dict[str, float]

@@ -33,6 +33,11 @@ CASES: dict[str, dict[str, Any]] = {
     "int8": {"kind": "int8"},
     "nf4": {"kind": "nf4"},
 }
+BITS = {
+    "rtn-4g32": 4.625, "rtn-4g32s": 4.5, "rtn-8g64": 8.375, "hqq-4g32": 4.625, "gptq-4g32": 4.625, "gptq-4g64s": 4.25,
+    "awq-4g32": 4.625, "int8": 8 + 32 / 150, "nf4": 4.127,
+}  # fmt: skip
+"""A weight of a linear layer, from the format's definition; NF4's constant tables are large beside a tiny layer."""
 PACKED = [name for name, keys in CASES.items() if keys["kind"] not in ("int8", "nf4")]
 
 
@@ -132,6 +137,7 @@ def test_stock_transformers_loads_it(name: str, made: Callable[[str], Quantized]
     assert result.bits_per_weight == pytest.approx(stored / weights, rel=1e-6)
     assert result.size_bytes >= stored / 8
     assert len(result.losses) == 14
+    assert result.layer_bits == pytest.approx(BITS[name], rel=0.02 if name != "nf4" else 0.3)
     if name in PACKED:  # it computes with exactly the weights that the file stands for
         plain = tmp_path / "plain"
         shutil.copytree(model, plain)

@@ -28,6 +28,8 @@ class Entry(NamedTuple):
     artifact: Manifest
     size_bytes: int
     bits_per_weight: float
+    layer_bits: float
+    """The same of the decoder's linear layers alone."""
     tensor_types: dict[str, int]
     seconds: float
     """That quantizing took."""
@@ -103,9 +105,9 @@ def tell(entry: Entry, reference: Figures) -> None:
 
 
 def show(entries: list[Entry], reference: Figures, chosen: Entry | None) -> None:
-    """Print the leaderboard, the smallest first."""
+    """Print the leaderboard, the smallest first; bits are those of a weight of a linear layer."""
     table = Table(
-        "", "method", "bits a weight", "size", "KL", "perplexity", "same top-1", "task", "tokens/s", "took", "memory",
+        "", "method", "bits", "size", "KL", "perplexity", "same top-1", "task", "tokens/s", "took", "memory",
         "gate", box=None, header_style="bold", title=None,
     )  # fmt: skip
     table.add_row("", "unquantized", "16", "", "", f"{reference.perplexity:.2f}", "", _share(reference.task),
@@ -113,7 +115,7 @@ def show(entries: list[Entry], reference: Figures, chosen: Entry | None) -> None
     for one in sorted(entries, key=lambda entry: entry.size_bytes):
         first = one.first
         table.add_row(
-            "→" if chosen is not None and one.label == chosen.label else "", one.label, f"{one.bits_per_weight:.2f}",
+            "→" if chosen is not None and one.label == chosen.label else "", one.label, f"{one.layer_bits:.2f}",
             size(one.size_bytes), f"{first.kl:.4f}",
             f"{first.perplexity:.2f} ({first.perplexity / reference.perplexity - 1:+.1%})", f"{first.agreement:.1%}",
             _share(first.task), _speeds(one.figures), duration(one.seconds), size(one.peak_bytes),
@@ -147,7 +149,8 @@ def report(entries: list[Entry], reference: Figures, chosen: Entry | None, gate:
         "board": [
             {
                 "label": one.label, "kind": one.kind, "artifact": one.artifact.id, "size_bytes": one.size_bytes,
-                "bits_per_weight": one.bits_per_weight, "seconds": one.seconds, "peak_bytes": one.peak_bytes,
+                "bits_per_weight": one.bits_per_weight, "layer_bits": one.layer_bits, "seconds": one.seconds,
+                "peak_bytes": one.peak_bytes,
                 "figures": {engine: figures._asdict() for engine, figures in one.figures.items()},
                 "misses": one.misses, "worst": dict(sorted(one.losses.items(), key=lambda item: -item[1])[:10]),
             }

@@ -111,6 +111,7 @@ class _Stage:
         report = outcome.report
         entry = Entry(
             label, method.kind, outcome.artifact, report["size_bytes"], report["bits_per_weight"],
+            report["layer_bits"],
             report["tensor_types"], report["seconds"], report["peak_bytes"], report["losses"], figures,
             board.misses(config.gate, reference, figures),
         )  # fmt: skip
@@ -141,7 +142,7 @@ def _quantize(
     with PeakMemory() as memory:
         result = quantizer_of(method).quantize(model, out, method, text, progress.write)
     return {
-        "size_bytes": result.size_bytes, "bits_per_weight": result.bits_per_weight,
+        "size_bytes": result.size_bytes, "bits_per_weight": result.bits_per_weight, "layer_bits": result.layer_bits,
         "tensor_types": result.tensor_types, "losses": result.losses, "seconds": memory.seconds,
         "peak_bytes": memory.peak_bytes,
     }  # fmt: skip

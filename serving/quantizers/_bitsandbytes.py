@@ -56,5 +56,6 @@ def quantize_linears(
         writer.finish(section)
     return Quantized(
         path=out_dir, size_bytes=writer.num_bytes, bits_per_weight=8 * writer.num_bytes / source.num_parameters,
+        layer_bits=writer.bits_a_weight(losses),
         tensor_types=dict(Counter({kind: len(losses)})), losses=losses,
     )  # fmt: skip

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
     import torch
 
 SHARD_BYTES = 2 * 1024**3
+_PARTS = re.compile(r"\.(weight(_\w+|\..+)?|SCB)$")
+
+
+def _layer_of(tensor: str) -> str:
+    """`model.layers.0.mlp.up_proj` of `model.layers.0.mlp.up_proj.weight_scale`, or of `….weight.absmax`."""
+    return _PARTS.sub("", tensor)
 
 
 class FolderWriter:
@@ -31,6 +40,7 @@ class FolderWriter:
         self._shards: list[list[str]] = []
         self.num_bytes = 0
         """Of all tensors so far."""
+        self._bytes: dict[str, int] = {}
 
     def __enter__(self) -> FolderWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -55,6 +65,17 @@ class FolderWriter:
             self._held[name] = tensor.contiguous().cpu()
             self._held_bytes += size
             self.num_bytes += size
+            self._bytes[name] = size
+
+    def bits_a_weight(self, layers: Iterable[str]) -> float:
+        """Of linear layers, scales included.
+
+        Args:
+            layers: their names in the model.
+        """
+        names = set(layers)
+        size = sum(size for name, size in self._bytes.items() if _layer_of(name) in names)
+        return 8 * size / sum(math.prod(self._source.shapes[f"{name}.weight"]) for name in names)
 
     def finish(self, quantization: dict[str, Any]) -> None:
         """Write what is left, and the files beside the weights.

@@ -51,6 +51,8 @@ class _Plan:
         self.num_layers = len(decoder.layers)
         self.prefix = f"{stack}."
         linears = {name: one for name, one in found.items() if name.startswith(self.prefix)}
+        self.linears = list(linears)
+        """Linear layers of the decoder."""
         self.kept = [name for name in linears if _matches(config.keep, name)]
         """Names of the linear layers that stay as they are; the output head is one."""
         wide = [name for name in linears if _matches(config.widen, name) and name not in self.kept]
@@ -109,6 +111,7 @@ def quantize_on_grid(
         writer.finish(section(config, plan.kept, plan.wide))
     return Quantized(
         path=out_dir, size_bytes=writer.num_bytes, bits_per_weight=8 * writer.num_bytes / source.num_parameters,
+        layer_bits=writer.bits_a_weight(plan.linears),
         tensor_types=dict(Counter(f"int{grid.bits}" for grid in plan.grids.values())), losses=losses,
     )  # fmt: skip
 

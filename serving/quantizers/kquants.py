@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from serving.quantizers._gguf import PlannedTensor
+
 FILE_NAME = "model.gguf"
 METADATA_BYTES_PER_TOKEN = 64
 """Upper estimate of what a token, its merge and its type take in the file."""
@@ -135,10 +137,15 @@ def write_file(
     return Quantized(
         path=out_file,
         size_bytes=out_file.stat().st_size,
-        bits_per_weight=8 * tensor_bytes / sum(tensor.num_weights for tensor in plan),
+        bits_per_weight=_bits_a_weight(plan),
+        layer_bits=_bits_a_weight([one for one in plan if one.name.startswith("blk.") and len(one.shape) == 2]),
         tensor_types=dict(Counter(tensor.type.name for tensor in plan)),
         losses={},
     )
+
+
+def _bits_a_weight(tensors: list[PlannedTensor]) -> float:
+    return 8 * sum(one.num_bytes for one in tensors) / sum(one.num_weights for one in tensors)
 
 
 def _check_importance(importance: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]) -> None:
