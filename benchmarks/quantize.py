@@ -1,7 +1,7 @@
 """GPTQ on a CPU against llmcompressor's, and our methods against k-quants at like sizes: time, memory, perplexity.
 
 SmolLM2-135M-Instruct; calibration and held-out text are different files of Python's own standard library, so every
-machine has them. 4 bits, groups of 32, symmetric, columns in the order of their activations, the same token ids for both.
+machine has them. 4 bits, groups of 32, symmetric, columns in the order of their activations, the same token ids.
 
     speed       ours against llmcompressor 0.14, which runs in an environment of its own (its pins and ours differ):
                     python3.11 -m venv ENV && ENV/bin/pip install torch==2.13.0 llmcompressor==0.14.0.1
@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from loop import model_folder
 from measure import REPOSITORY, finish, machine, ratio, summary
 
