@@ -1,7 +1,7 @@
 """GPTQ on a CPU against llmcompressor's, and our methods against k-quants at like sizes: time, memory, perplexity.
 
 SmolLM2-135M-Instruct; calibration and held-out text are different files of Python's own standard library, so every
-machine has them. 4 bits, groups of 32, symmetric, columns in the order of their activations, the same token ids.
+machine has them. 4 bits, groups of 32, symmetric, columns in the order of activations, the same token ids for both.
 
     speed       ours against llmcompressor 0.14, which runs in an environment of its own (its pins and ours differ):
                     python3.11 -m venv ENV && ENV/bin/pip install torch==2.13.0 llmcompressor==0.14.0.1
@@ -34,7 +34,7 @@ from measure import REPOSITORY, finish, machine, ratio, summary
 LENGTH, HELDOUT = 512, 24
 METHODS: dict[str, dict[str, Any]] = {
     "rtn": {"kind": "rtn"}, "hqq": {"kind": "hqq"}, "awq": {"kind": "awq"}, "gptq": {"kind": "gptq"},
-    "gptq, no order": {"kind": "gptq", "order": "none"}, "gptq, narrow": {"kind": "gptq", "least_range": 0.6},
+    "gptq, no order": {"kind": "gptq", "order": "none"}, "gptq, whole range": {"kind": "gptq", "least_range": 1.0},
     "gptq, symmetric": {"kind": "gptq", "symmetric": True}, "int8": {"kind": "int8"}, "nf4": {"kind": "nf4"},
     "Q4_K_M": {"kind": "kquants", "recipe": "Q4_K_M"},
     "Q4_K_M, importance": {"kind": "kquants", "recipe": "Q4_K_M", "importance": True},
@@ -151,7 +151,7 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
         out = folder / name.replace(" ", "-")
         with PeakMemory() as memory:
             result = quantizer_of(config).quantize(base, out, config, text if config.calibrated else None)
-        holder = HOLDERS[config.ENGINES[0]](out, LENGTH, options.threads, (2,))
+        holder = HOLDERS[config.engines(gpu=False)[0]](out, LENGTH, options.threads, (2,))
         began = time.perf_counter()
         scores = holder.score(sequences, 128)
         holder.close()

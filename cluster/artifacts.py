@@ -53,7 +53,7 @@ class Manifest(Config):
     name: str
     """The name it was first published under."""
     kind: str
-    """`model`, `adapter`, `dataset`, `tokens` or `gguf`."""
+    """`model`, `adapter`, `dataset`, `tokens`, `quantized` or `sweep`."""
     content: str
     """SHA-256 over the sorted list of (path, SHA-256 of the file)."""
     files: dict[str, FileRecord]

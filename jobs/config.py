@@ -206,10 +206,6 @@ def _require_room_for_text(job: JobConfig) -> None:
             "evaluate.max_new_tokens", job.evaluate.max_new_tokens,
             "serve.limits.max_new_tokens", job.serve.limits.max_new_tokens,
         )  # fmt: skip
-    if job.data is not None and job.quantize is not None:
-        # The hand-off proof takes held-out sequences through the engine.
-        context_tokens = (job.serve or ServeConfig()).engine.context_tokens
-        _require_at_most("data.max_length", job.data.max_length, "serve.engine.context_tokens", context_tokens)
     if job.data is not None and (context := getattr(job.model.scratch, "context", None)) is not None:
         _require_at_most("data.max_length", job.data.max_length, "model.scratch.context", context)
 
@@ -219,8 +215,8 @@ def _require_served(job: JobConfig) -> None:
     if job.quantize is None or job.serve is None:
         return
     engine = job.serve.engine.kind
-    for method in job.quantize.methods:
-        engines = getattr(method, "ENGINES", (engine,))
+    for method in job.quantize.quantizers:
+        engines = method.engines(gpu=bool(job.cluster.gpus_per_worker))
         if engine not in engines:
             raise ConfigValueError(
                 "The endpoint's engine cannot run what a method makes.",

@@ -180,6 +180,7 @@ class Context:
         function: Callable[[ProgressFile, *Arguments], R],
         *arguments: *Arguments,
         cpus: float | None = None,
+        alone: bool = False,
     ) -> R:
         """Run a function in a Ray worker process, showing its progress. The driver itself never loads a model.
 
@@ -187,6 +188,7 @@ class Context:
             function: its first argument is the progress file.
             cpus: cores that it holds, without a GPU; 0 for work that starts Ray tasks of its own. Default: all cores of
                 a training job, and a GPU if its workers have one.
+            alone: in a process that ends with it, so that it leaves nothing behind, and finds nothing.
         """
         import ray
 
@@ -196,7 +198,8 @@ class Context:
             gpus = min(1, cluster.gpus_per_worker)
         progress = self.progress(label.replace(" ", "-"))
         # Ray's own types know no variadic arguments.
-        task: Any = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
+        made: Any = ray.remote(max_calls=1)(function) if alone else ray.remote(function)
+        task = made.options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         with bar(label, progress):
             result: R = result_of(task.remote(progress, *arguments))
             return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from cluster.artifacts import ArtifactStore
-from cluster.errors import ArtifactError
+from cluster.errors import ArtifactError, DataError
 from jobs.config import JobConfig
 
 
@@ -17,8 +17,12 @@ def require_inputs(job: JobConfig, made: Collection[str] = (), link: str | None 
         link: which job of a chain it is.
 
     Raises:
-        ArtifactError: naming the key.
+        ArtifactError, DataError: naming the key.
     """
+    if job.quantize is not None and job.quantize.measure.task is not None:
+        for path in job.quantize.measure.task.files:
+            if not path.is_file():
+                raise DataError("A data file is missing.", field="quantize.measure.task", got=str(path))
     store = ArtifactStore(job.storage.location())
     own = [job.model.name] if job.model.artifact is None else []  # published before the data is made
     for field, names in _named(job).items():

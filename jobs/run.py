@@ -13,7 +13,6 @@ from jobs.console import fact, title
 from jobs.context import Context
 from jobs.inputs import require_inputs
 from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
-from jobs.quantize.measure import require_readable
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded, wait_for_interrupt
 from serving.deploy import require_no_endpoint
@@ -31,8 +30,6 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
         RaysmithError: with the field, what was got, what was expected and the fix.
     """
     require_inputs(job)
-    if job.quantize is not None and job.quantize.measure.task is not None:
-        require_readable(job.quantize.measure.task)
     plan = make_plan(job)
     require_room(job, plan)
     require_free_port(job)

@@ -22,9 +22,6 @@ class QuantizerConfig(PluginConfig):
 
     CALIBRATED: ClassVar[bool] = False
     """Whether the method looks at what layers see of a text."""
-    ENGINES: ClassVar[tuple[str, ...]] = ("transformers",)
-    """Files of serving/engines that can run the result, the one that is measured first."""
-
     name: str | None = None
     """What the leaderboard calls it; default: from its kind and keys."""
 
@@ -37,6 +34,10 @@ class QuantizerConfig(PluginConfig):
     def default_label(self) -> str:
         """A name that says what was done."""
         return self.kind
+
+    def engines(self, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002 - for those that differ
+        """Files of serving/engines that can run the result, with or without a GPU; the one that is measured first."""
+        return ("transformers",)
 
     @property
     def calibrated(self) -> bool:

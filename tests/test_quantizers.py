@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -331,11 +333,25 @@ def test_a_quantized_model_is_not_quantized_again(
                 quantizer_of(config).quantize(made(name).path, tmp_path / "out", config, text)
 
 
-def test_a_full_disk_leaves_nothing(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    script = (
+        "import resource, sys\nfrom pathlib import Path\nfrom serving.quantizers import rtn\n"
+        "import torch, transformers, safetensors.torch\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "rtn.quantize(Path(sys.argv[1]), Path(sys.argv[2]), rtn.Config())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(model), str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert "ResourceError: The quantized model could not be written." in done.stderr
+    assert not (tmp_path / "out").exists()
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(ResourceError, match="could not be written"):
+
+def test_too_little_room_is_told_before_it_is_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.storage.shutil.disk_usage", lambda _: (10**9, 10**9, 1000))
+    with pytest.raises(ResourceError):
         rtn.quantize(model, tmp_path / "out", rtn.Config())
     assert not (tmp_path / "out").exists()

@@ -11,14 +11,15 @@ from trainers.data.store import TokenData
 from trainers.models import Held, load_model
 
 TOP_K = 128
-_TOKEN_IDS = ("input_ids", "chosen_ids", "rejected_ids")
+TOKEN_IDS = ("input_ids", "chosen_ids", "rejected_ids")
+"""Columns of a token store that a model reads, whatever the kind of data."""
 
 
 def scored_sequences(heldout: Path, count: int) -> list[list[int]]:
     """Token ids of the first `count` held-out examples; of a preference pair the chosen ones, then the rejected."""
     data = TokenData(heldout)
     rows = [data[index] for index in range(min(count, len(data)))]
-    return [row[name].tolist() for row in rows for name in _TOKEN_IDS if name in row]
+    return [row[name].tolist() for row in rows for name in TOKEN_IDS if name in row]
 
 
 def prove_merge(

@@ -61,8 +61,9 @@ def _misses(gate: GateConfig, reference: Figures, one: Figures) -> Iterator[str]
     if gate.max_perplexity_increase is not None and increase > gate.max_perplexity_increase:
         yield f"perplexity {increase:+.1%} > {gate.max_perplexity_increase:+.1%}"
     if gate.min_task_ratio is not None and one.task is not None and reference.task is not None:
-        ratio = one.task / reference.task if reference.task > 0 else 1.0
-        if ratio < gate.min_task_ratio:
+        if reference.task <= 0:
+            yield f"the unquantized model scores {reference.task:.1%} in the task: no share of that can be asked for"
+        elif (ratio := one.task / reference.task) < gate.min_task_ratio:
             yield f"task {ratio:.0%} < {gate.min_task_ratio:.0%} of the unquantized model's score"
 
 
@@ -86,6 +87,8 @@ def rescued(
     if key not in type(method).model_fields or getattr(method, "bits", 0) >= config.bits:
         return None
     worst = sorted(losses, key=losses.__getitem__, reverse=True)[: config.layers * number]
+    if len(worst) < config.layers * number - config.layers + 1:
+        return None  # all of them had more in the round before
     names = sorted({sibling for name in worst for sibling in _siblings(name) if sibling in losses})
     patterns = [f"^{re.escape(name)}$" for name in names]
     label = f"{method.label}-{len(names)}at{config.bits}"
@@ -104,7 +107,7 @@ def tell(entry: Entry, reference: Figures) -> None:
     fact("", f"{words} ({one.perplexity / reference.perplexity - 1:+.1%}) {'; '.join(entry.misses) or 'passes'}")
 
 
-def show(entries: list[Entry], reference: Figures, chosen: Entry | None) -> None:
+def show(entries: list[Entry], failed: Mapping[str, str], reference: Figures, chosen: Entry | None) -> None:
     """Print the leaderboard, the smallest first; bits are those of a weight of a linear layer."""
     table = Table(
         "", "method", "bits", "size", "KL", "perplexity", "same top-1", "task", "tokens/s", "took", "memory",
@@ -122,6 +125,8 @@ def show(entries: list[Entry], reference: Figures, chosen: Entry | None) -> None
             "passes" if not one.misses else "misses",
         )  # fmt: skip
     console.print(table)
+    for label, reason in failed.items():
+        fact(f"{label} failed", reason)
     for one in entries:
         worst = sorted(one.losses, key=one.losses.__getitem__, reverse=True)[:3]
         if worst:
@@ -141,11 +146,14 @@ def _speeds(figures: Mapping[str, Figures]) -> str:
     return ", ".join(found)
 
 
-def report(entries: list[Entry], reference: Figures, chosen: Entry | None, gate: GateConfig) -> dict[str, Any]:
+def report(
+    entries: list[Entry], failed: Mapping[str, str], reference: Figures, chosen: Entry | None, gate: GateConfig
+) -> dict[str, Any]:
     """The stage's part of report.json."""
     return {
         "gate": gate.model_dump(mode="json"),
         "unquantized": reference._asdict(),
+        "failed": dict(failed),
         "board": [
             {
                 "label": one.label, "kind": one.kind, "artifact": one.artifact.id, "size_bytes": one.size_bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from cluster.config import Config, FromFolder, PluginConfig
 from cluster.errors import ConfigValueError
 from serving.quantize import QuantizerConfig
+
+_LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
 class CalibrationConfig(Config):
@@ -38,6 +41,21 @@ class TaskConfig(Config):
     """Prompts that are asked."""
     max_new_tokens: PositiveInt = 32
     """Length limit of an answer."""
+
+    @field_validator("reward")
+    @classmethod
+    def _by_a_rule(cls, value: PluginConfig) -> PluginConfig:
+        if hasattr(value, "artifact"):
+            raise ConfigValueError(
+                "A task is scored by a rule.", got=f"reward: {value.kind}, which is a model's",
+                expected="a reward that needs no model, such as number or pattern",
+            )  # fmt: skip
+        return value
+
+    @property
+    def files(self) -> list[Path]:
+        """What it reads."""
+        return [self.prompts, *([self.shots] if self.shots is not None else [])]
 
 
 class MeasureConfig(Config):
@@ -105,6 +123,11 @@ class QuantizeConfig(Config):
     @model_validator(mode="after")
     def _names_differ(self) -> QuantizeConfig:
         labels = [one.label for one in self.quantizers]
+        if wrong := [label for label in labels if not _LABEL.fullmatch(label)]:
+            raise ConfigValueError(
+                "A method's name is not valid: it becomes part of an artifact's.", got=f"quantize.methods: {wrong[0]}",
+                expected="lower-case letters, digits, '.', '_' and '-', at most 40",
+            )  # fmt: skip
         if doubled := sorted({label for label in labels if labels.count(label) > 1}):
             raise ConfigValueError(
                 "Two methods have the same name.", got=f"quantize.methods: {', '.join(doubled)}",
@@ -120,4 +143,9 @@ class QuantizeConfig(Config):
     @property
     def quantizers(self) -> list[QuantizerConfig]:
         """The methods."""
-        return [one for one in self.methods if isinstance(one, QuantizerConfig)]
+        found = []
+        for one in self.methods:
+            if not isinstance(one, QuantizerConfig):
+                raise TypeError(f"serving.quantizers.{one.kind}.Config is no QuantizerConfig")
+            found.append(one)
+        return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.errors import ConfigError, DataError
+from cluster.errors import DataError
 from cluster.handoff import Agreement, TokenScores, compare
 from cluster.progress import ProgressFile
 from jobs.quantize.config import CalibrationConfig, MeasureConfig, TaskConfig
@@ -18,6 +19,7 @@ from jobs.quantize.holders import HOLDERS, Measured, tokens_per_s
 TOP_K = 128
 _SPEED_REQUESTS = 8
 _SAVED = "scores.npz"
+"""Beside others in the folder that scores are kept in."""
 
 
 class Asked(NamedTuple):
@@ -53,13 +55,15 @@ def calibration_text(tokens: Path, config: CalibrationConfig) -> NDArray[np.int6
         DataError: there are too few tokens.
     """
     from trainers.data.store import TokenData
+    from trainers.proof import TOKEN_IDS
 
     data, wanted = TokenData(tokens), config.sequences * config.length
     ids: list[NDArray[Any]] = []
     found = 0
     for index in np.random.default_rng(config.seed).permutation(len(data)):
-        ids.append(np.asarray(data[int(index)]["input_ids"], np.int64))
-        found += len(ids[-1])
+        row = data[int(index)]
+        ids += [np.asarray(row[name], np.int64) for name in TOKEN_IDS if name in row]
+        found = sum(map(len, ids))
         if found >= wanted:
             break
     if found < wanted:
@@ -75,15 +79,15 @@ def calibration_text(tokens: Path, config: CalibrationConfig) -> NDArray[np.int6
 
 def measure(
     progress: ProgressFile, engine: str, folder: Path, model: Path, heldout: Path, config: MeasureConfig,
-    reference: Path | None, keep: Path | None,
+    kept: Path, is_reference: bool,
 ) -> Figures:  # fmt: skip
     """Measure the model of `folder` in an engine.
 
     Args:
         model: the unquantized model's folder, whose tokenizer is used.
         heldout: token store of held-out data.
-        reference: what the unquantized model gave, written under `keep` before; None for itself.
-        keep: where to write the scores.
+        kept: folder of the unquantized model's scores: written when it is that which is measured (`is_reference`), and
+            else compared with.
     """
     from trainers.models import load_tokenizer
     from trainers.proof import scored_sequences
@@ -92,11 +96,11 @@ def measure(
     sequences = scored_sequences(heldout, config.sequences)
     tokenizer = load_tokenizer(model)
     asked = [] if config.task is None else task_prompts(config.task, tokenizer)
-    longest = max([len(one) for one in sequences] + [len(one.ids) for one in asked])
-    new_tokens = max(config.task.max_new_tokens if config.task else 0, config.speed_tokens, 1)
     parts = 1 + bool(asked) + bool(config.speed_tokens)
     progress.write(0, parts, f"{engine}: log-probabilities")
-    context = -(-(longest + new_tokens + 1) // 64) * 64
+    lengths = [len(one) + 1 for one in sequences] + [64 + config.speed_tokens]
+    lengths += [len(one.ids) + config.task.max_new_tokens for one in asked] if config.task is not None else []
+    context = -(-max(lengths) // 16) * 16
     holder = HOLDERS[engine](folder, context, _cores(), end_ids(model, tokenizer))
     try:
         scores = holder.score(sequences, TOP_K)
@@ -110,9 +114,11 @@ def measure(
             speed = tokens_per_s(holder, prompts, config.speed_tokens)
     finally:
         holder.close()
-    if keep is not None:
-        np.savez(keep / _SAVED, **scores._asdict())
-    against = scores if reference is None else _saved(reference)
+    if is_reference:
+        partial = kept / f".{os.getpid()}-{_SAVED}"
+        np.savez(partial, **scores._asdict())
+        partial.replace(kept / _SAVED)
+    against = scores if is_reference else _saved(kept)
     return figures_of(compare(against, scores), scores, task, speed)
 
 
@@ -152,13 +158,7 @@ def task_prompts(config: TaskConfig, tokenizer: Any) -> list[Asked]:
 
 def _task_score(holder: Measured, asked: list[Asked], config: TaskConfig, tokenizer: Any) -> float:
     from trainers.rewards import Sample, scorer_of
-    from trainers.rl.config import RewardConfig
 
-    if not isinstance(config.reward, RewardConfig) or getattr(config.reward, "artifact", None) is not None:
-        raise ConfigError(
-            "A task is scored by a rule.", field="quantize.measure.task.reward", got=config.reward.kind,
-            expected="a reward that needs no model, such as number or pattern",
-        )  # fmt: skip
     scorer = scorer_of(config.reward, {})
     written = holder.complete([one.ids for one in asked], config.max_new_tokens)
     samples = [
@@ -177,8 +177,6 @@ def _cores() -> int:
     return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
 
 
-def require_readable(config: TaskConfig) -> None:
-    """Refuse a task whose files are missing, before any resource is taken."""
-    for path in (config.prompts, config.shots):
-        if path is not None and not path.is_file():
-            raise DataError("A data file is missing.", field="quantize.measure.task", got=str(path))
+def is_kept(folder: Path) -> bool:
+    """Whether the unquantized model's scores are there."""
+    return (folder / _SAVED).is_file()

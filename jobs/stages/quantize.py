@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cluster.artifacts import Manifest
-from cluster.config import digest
-from cluster.errors import HandoffError
+from cluster.config import digest, file_digest
+from cluster.errors import HandoffError, RaysmithError
 from cluster.progress import ProgressFile
 from jobs.console import fact, title
 from jobs.context import Context, Made
 from jobs.quantize import board
 from jobs.quantize.board import Entry
 from jobs.quantize.config import CalibrationConfig, QuantizeConfig
-from jobs.quantize.measure import Figures, calibration_text, measure
+from jobs.quantize.measure import Figures, calibration_text, is_kept, measure
 from jobs.quantize.peak import PeakMemory
 from serving.quantize import QuantizerConfig, quantizer_of
 from trainers.formats import HELDOUT, TRAIN
@@ -32,24 +33,22 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
     """
     title("Quantize")
     began = time.monotonic()
-    inputs = {"model": model, "tokens": tokens}
-    stage = _Stage(context, inputs, config)
+    stage = _Stage(context, model, tokens, config)
     reference = stage.reference()
-    entries = []
-    for method in config.quantizers:
-        entries += stage.entries(method, reference)
+    entries = [entry for method in config.quantizers for entry in stage.entries(method, reference)]
     chosen = board.choose(entries, config.choose)
     parts = [one for name, one in context.report["stages"].items() if name.startswith(("quantize_", "measure_"))]
     context.report["stages"]["quantize"] = {
         "reused": all(one["reused"] for one in parts), "seconds": round(time.monotonic() - began, 2),
-        **board.report(entries, reference, chosen, config.gate),
+        **board.report(entries, stage.failed, reference, chosen, config.gate),
     }  # fmt: skip
     context.save_report()
-    board.show(entries, reference, chosen)
+    board.show(entries, stage.failed, reference, chosen)
     if chosen is None:
+        missed = [f"{one.label}: {', '.join(one.misses)}" for one in entries]
         raise HandoffError(
             "No quantized model passes the gate; nothing is published.", field="quantize.gate",
-            got="; ".join(f"{one.label}: {', '.join(one.misses)}" for one in entries),
+            got="; ".join([*missed, *(f"{label}: {reason}" for label, reason in stage.failed.items())]),
             expected="one that reaches all of its bars",
             fix="more bits, a calibrated method (gptq, awq), `quantize.rescue`, or a wider gate",
         )  # fmt: skip
@@ -62,87 +61,110 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
 class _Stage:
     """The methods of one job."""
 
-    def __init__(self, context: Context, inputs: dict[str, Manifest], config: QuantizeConfig) -> None:
-        self._context, self._inputs, self._config = context, inputs, config
-        self._model = context.files(inputs["model"])
-        self._tokens = context.files(inputs["tokens"])
-        settings = [config.measure.model_dump(mode="json"), inputs["model"].id, inputs["tokens"].id]
-        self._scores = context.root / "stages" / f"scores-{digest(settings)[:16]}"
+    def __init__(self, context: Context, model: Manifest, tokens: Manifest, config: QuantizeConfig) -> None:
+        self._context, self._model, self._tokens, self._config = context, model, tokens, config
+        task = config.measure.task
+        self._asked = {
+            "measure": config.measure.model_dump(mode="json"),
+            "task": [] if task is None else [file_digest(path) for path in task.files],
+        }
+        self._scores = context.root / "stages" / f"scores-{digest([self._asked, model.id, tokens.id])[:16]}"
+        self.failed: dict[str, str] = {}
+        """Method → why there is no result of it."""
 
     def reference(self) -> Figures:
         """The unquantized model's figures; its scores are kept for the comparison."""
         self._scores.mkdir(parents=True, exist_ok=True)
-        figures = self._measured("unquantized", _REFERENCE_ENGINE, self._inputs["model"], reference=True)
-        if not any(self._scores.iterdir()):  # the figures are remembered, and the scores were removed
-            self._run("unquantized", _REFERENCE_ENGINE, self._inputs["model"], reference=True)
+        figures = self._measured("unquantized", _REFERENCE_ENGINE, self._model)
+        if not is_kept(self._scores):  # the figures are remembered, and the scores were removed
+            self._run("unquantized", _REFERENCE_ENGINE, self._model)
         return figures
 
     def entries(self, method: QuantizerConfig, reference: Figures) -> list[Entry]:
-        """The method's result; and those with more bits for its worst layers, if it misses the gate."""
-        entry = self._entry(method, reference)
-        found, rescue = [entry], self._config.rescue
-        for number in range(rescue.rounds if rescue is not None else 0):
-            wider = board.rescued(method, entry.losses, rescue, number + 1) if rescue is not None else None
-            if not found[-1].misses or wider is None:
-                break
-            found.append(self._entry(wider, reference))
+        """The method's result; and those with more bits for its worst layers, while it misses the gate. A method that
+        fails is told of and leaves the others alone.
+        """
+        found: list[Entry] = []
+        rescue = self._config.rescue
+        wanted: QuantizerConfig | None = method
+        try:
+            while wanted is not None:
+                found.append(self._entry(wanted, reference))
+                again = rescue is not None and found[-1].misses and len(found) <= rescue.rounds
+                wanted = board.rescued(method, found[0].losses, rescue, len(found)) if again and rescue else None
+        except RaysmithError as error:
+            self.failed[method.label] = f"{error.message} {error.got or ''}".strip()
+            fact("failed", f"{method.label}: {self.failed[method.label]}")
         return found
 
     def _entry(self, method: QuantizerConfig, reference: Figures) -> Entry:
         context, config, label = self._context, self._config, method.label
         calibration = config.calibration if method.calibrated else None
+        model, train = context.files(self._model), context.files(self._tokens) / TRAIN
 
         def work(folder: Path) -> Made:
             report = context.remote(
-                f"quantize {label}", _quantize, self._model, folder, method, calibration, self._tokens / TRAIN
+                f"quantize {label}", _quantize, model, folder, method, calibration, train, alone=True
             )
-            return Made(report, metrics={"bits_per_weight": report["bits_per_weight"]})
+            metrics = {"bits_per_weight": report["bits_per_weight"], "layer_bits": report["layer_bits"]}
+            return Made(report, metrics=metrics, source={"method": label, "calibration": report["calibration"]})
 
         settings = {
             "method": method.model_dump(mode="json"),
             "calibration": None if calibration is None else calibration.model_dump(mode="json"),
         }
+        parents = {"model": self._model} | ({} if calibration is None else {"tokens": self._tokens})
         outcome = context.make(
-            f"quantize_{label}", VERSION, settings, self._inputs, work, publish_as=f"{context.job.name}-{label}",
+            f"quantize_{label}", VERSION, settings, parents, work, publish_as=f"{context.job.name}-{label}",
             kind="quantized", pointed=False,
         )  # fmt: skip
-        wanted = method.ENGINES if config.measure.engines == "all" else method.ENGINES[:1]
+        engines = [one for one in method.engines(gpu=bool(context.job.cluster.gpus_per_worker)) if _is_installed(one)]
+        wanted = engines if config.measure.engines == "all" else engines[:1]
         figures = {engine: self._measured(label, engine, outcome.artifact) for engine in wanted}
         report = outcome.report
         entry = Entry(
-            label, method.kind, outcome.artifact, report["size_bytes"], report["bits_per_weight"],
-            report["layer_bits"],
-            report["tensor_types"], report["seconds"], report["peak_bytes"], report["losses"], figures,
-            board.misses(config.gate, reference, figures),
+            label, method.kind, outcome.artifact, outcome.artifact.size_bytes, report["bits_per_weight"],
+            report["layer_bits"], report["tensor_types"], report["seconds"], report["peak_bytes"], report["losses"],
+            figures, board.misses(config.gate, reference, figures),
         )  # fmt: skip
         board.tell(entry, reference)
         return entry
 
-    def _measured(self, label: str, engine: str, artifact: Manifest, *, reference: bool = False) -> Figures:
-        settings = {"engine": engine, "measure": self._config.measure.model_dump(mode="json")}
+    def _measured(self, label: str, engine: str, artifact: Manifest) -> Figures:
         report = self._context.measure(
-            f"measure_{label}_{engine}", VERSION, settings, {**self._inputs, "measured": artifact},
-            lambda: self._run(label, engine, artifact, reference=reference)._asdict(),
+            f"measure_{label}_{engine}", VERSION, {"engine": engine, **self._asked},
+            {"model": self._model, "tokens": self._tokens, "measured": artifact},
+            lambda: self._run(label, engine, artifact)._asdict(),
         )  # fmt: skip
         return Figures(**report)
 
-    def _run(self, label: str, engine: str, artifact: Manifest, *, reference: bool) -> Figures:
-        scores = (None, self._scores) if reference else (self._scores, None)
-        return self._context.remote(
-            f"measure {label}", measure, engine, self._context.files(artifact), self._model, self._tokens / HELDOUT,
-            self._config.measure, *scores,
+    def _run(self, label: str, engine: str, artifact: Manifest) -> Figures:
+        context = self._context
+        return context.remote(
+            f"measure {label}", measure, engine, context.files(artifact), context.files(self._model),
+            context.files(self._tokens) / HELDOUT, self._config.measure, self._scores, artifact.id == self._model.id,
+            alone=True,
         )  # fmt: skip
 
 
+def _is_installed(engine: str) -> bool:
+    return find_spec({"llama_cpp": "xllamacpp"}.get(engine, engine)) is not None
+
+
 def _quantize(
-    progress: ProgressFile, model: Path, out: Path, method: QuantizerConfig, calibration: CalibrationConfig | None,
+    progress: ProgressFile,
+    model: Path,
+    out: Path,
+    method: QuantizerConfig,
+    calibration: CalibrationConfig | None,
     train: Path,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     text = None if calibration is None else calibration_text(train, calibration)
     with PeakMemory() as memory:
         result = quantizer_of(method).quantize(model, out, method, text, progress.write)
     return {
-        "size_bytes": result.size_bytes, "bits_per_weight": result.bits_per_weight, "layer_bits": result.layer_bits,
+        "bits_per_weight": result.bits_per_weight, "layer_bits": result.layer_bits,
         "tensor_types": result.tensor_types, "losses": result.losses, "seconds": memory.seconds,
         "peak_bytes": memory.peak_bytes,
+        "calibration": "none" if text is None else digest(text.tolist()),
     }  # fmt: skip

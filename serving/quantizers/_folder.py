@@ -6,12 +6,14 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ResourceError
+from cluster.storage import require_free_space
 from serving.quantizers._source import Source
 
 if TYPE_CHECKING:
@@ -51,10 +53,6 @@ class FolderWriter:
     ) -> None:
         if error is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise ResourceError(
-                "The quantized model could not be written.", field=str(self._folder), got=error
-            ) from error
 
     def add(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take tensors by their names in the model; what is enough for a shard is written."""
@@ -84,6 +82,10 @@ class FolderWriter:
             quantization: `quantization_config` of config.json.
         """
         self._flush()
+        with self._told():
+            self._finish(quantization)
+
+    def _finish(self, quantization: dict[str, Any]) -> None:
         names = [f"model-{at + 1:05d}-of-{len(self._shards):05d}.safetensors" for at in range(len(self._shards))]
         if len(names) == 1:
             names = ["model.safetensors"]
@@ -103,9 +105,23 @@ class FolderWriter:
 
         if not self._held:
             return
-        save_file(self._held, self._part(len(self._shards)), metadata={"format": "pt"})
+        require_free_space(self._folder, self._held_bytes, "for the quantized model")
+        with self._told():
+            save_file(self._held, self._part(len(self._shards)), metadata={"format": "pt"})
         self._shards.append(list(self._held))
         self._held, self._held_bytes = {}, 0
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        from safetensors import SafetensorError
+
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            raise ResourceError(
+                "The quantized model could not be written.", field=str(self._folder), got=error,
+                fix="free some disk space, or set storage.root to a larger disk",
+            ) from error  # fmt: skip
 
     def _part(self, number: int) -> Path:
         return self._folder / f"part-{number}.safetensors"

@@ -5,11 +5,12 @@ Legend: r rows (outputs of a layer), c columns (its inputs), g groups, `group` c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+import re
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from cluster.errors import ModelError
+from cluster.errors import ConfigValueError, ModelError
 from serving.quantize import QuantizerConfig
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 class GridConfig(QuantizerConfig):
     """Which numbers a weight can be; base of the `Config` of the methods that differ in how they choose."""
-
-    ENGINES: ClassVar[tuple[str, ...]] = ("transformers", "vllm")
 
     bits: Literal[4, 8] = 4
     """Of each weight."""
@@ -32,10 +31,30 @@ class GridConfig(QuantizerConfig):
     widen: list[str] = Field(default_factory=list)
     """Patterns of layer names that get 8 bits. vLLM runs such layers on GPUs only."""
 
+    @field_validator("keep", "widen")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigValueError(
+                    "A pattern is no regular expression.", got=f"{pattern!r}: {error}", expected="such as layers.0.mlp"
+                ) from None
+        return value
+
+    def engines(self, *, gpu: bool) -> tuple[str, ...]:
+        """Packed folders; vLLM's kernels for CPUs know 4 bits only."""
+        return ("transformers", "vllm") if gpu or (self.bits == 4 and not self.widen) else ("transformers",)
+
     @property
     def default_label(self) -> str:
         """Such as `gptq-4g32`, with an `s` for symmetric grids."""
         return f"{self.kind}-{self.bits}g{self.group}{'s' if self.symmetric else ''}"
+
+
+_STEP = 0.04
+"""Share of a range by which narrower ones are tried."""
 
 
 class Levels(NamedTuple):
@@ -77,25 +96,23 @@ def fit(
 
     parts = weight.unflatten(1, (-1, grid.group))  # [r, g, group]
     low, high = parts.amin(-1).clamp(max=0), parts.amax(-1).clamp(min=0)
+    best = _between(low, high, grid)
+    steps = round((1.0 - least_range) / _STEP)
+    if steps == 0:
+        return best
     weights = torch.ones_like(weight[0]) if importance is None else importance
-    weights = weights.view(1, -1, grid.group)
-    best: Levels | None = None
-    least: torch.Tensor | None = None
-    steps = round((1.0 - least_range) / 0.04)
-    for step in range(steps + 1):
-        levels = _between(low * (1 - 0.04 * step), high * (1 - 0.04 * step), grid)
-        if steps == 0:
-            return levels
-        error = (decode(encode(weight, levels, grid), levels, grid).view_as(parts) - parts).square_().mul_(weights)
-        cost = error.sum(-1)
-        if best is None or least is None:
-            best, least = levels, cost
-        else:
-            better = cost < least
-            best = Levels(*(torch.where(better, new, old) for new, old in zip(levels, best, strict=True)))
-            least = torch.where(better, cost, least)
-    if best is None:
-        raise RuntimeError("no range was tried")
+
+    def cost(levels: Levels) -> torch.Tensor:
+        error = (decode(encode(weight, levels, grid), levels, grid) - weight).square_().mul_(weights)
+        return error.view_as(parts).sum(-1)
+
+    least = cost(best)
+    for step in range(1, steps + 1):
+        levels = _between(low * (1 - _STEP * step), high * (1 - _STEP * step), grid)
+        found = cost(levels)
+        better = found < least
+        best = Levels(*(torch.where(better, new, old) for new, old in zip(levels, best, strict=True)))
+        least = torch.where(better, found, least)
     return best
 
 
@@ -104,16 +121,20 @@ def _between(low: torch.Tensor, high: torch.Tensor, grid: GridConfig) -> Levels:
 
     top = 2**grid.bits - 1
     if grid.symmetric:
-        scale = torch.maximum(high, -low) * 2 / top
-        zero = torch.full_like(scale, float(2 ** (grid.bits - 1)))
-    else:
-        scale = (high - low) / top
-        zero = low  # of a scale that is rounded first
-    # Engines hold scales in bfloat16: what is rounded here need not be rounded by them.
-    scale = scale.clamp(min=1e-8).bfloat16().float()
-    if not grid.symmetric:
-        zero = (-zero / scale).round().clamp(0, top)
-    return Levels(scale, zero)
+        scale = _rounded_up(torch.maximum(high, -low) * 2 / top)
+        return Levels(scale, torch.full_like(scale, float(2 ** (grid.bits - 1))))
+    scale = _rounded_up((high - low) / top)
+    return Levels(scale, (-low / scale).round().clamp(0, top))
+
+
+def _rounded_up(scale: torch.Tensor) -> torch.Tensor:
+    """The next greater bfloat16: engines hold scales so, and what is rounded here need not be rounded by them. Never
+    smaller, which would cut the ends of the range off.
+    """
+    import torch
+
+    bits = scale.clamp(min=1e-8).contiguous().view(torch.int32)
+    return ((bits + 0xFFFF) & ~0xFFFF).view(torch.float32)
 
 
 def encode(weight: torch.Tensor, levels: Levels, grid: GridConfig) -> torch.Tensor:

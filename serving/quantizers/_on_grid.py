@@ -122,7 +122,7 @@ def _quantize_layer(
     """Quantize and write a decoder layer; gives the loss of each of its linear layers."""
     import torch
 
-    dtype, losses = layer.dtype, dict[str, float]()
+    losses = dict[str, float]()
     inputs = layer.inputs()
     if prepare is not None:
         inputs = prepare(config, layer, inputs)
@@ -141,14 +141,14 @@ def _quantize_layer(
                 rows = slice(start, start + linear.out_features)
                 start = rows.stop
                 part = Levels(levels.scale[rows], levels.zero[rows])
-                tensors = packed(codes[rows], part, grid, dtype)
+                tensors = packed(codes[rows], part, grid, layer.dtypes[f"{name}.weight"])
                 writer.add({f"{layer.name}.{name}.{key}": tensor for key, tensor in tensors.items()})
                 found = decode(codes[rows], part, grid)
                 losses[f"{layer.name}.{name}"] = _loss(linear.weight.detach(), found, one.hessian)
                 linear.weight.data = found
     quantized = {f"{name}.weight" for name in losses}
     writer.add({
-        name: parameter.detach().to(dtype)
+        name: parameter.detach().to(layer.dtypes[key])
         for key, parameter in layer.module.named_parameters()
         if (name := f"{layer.name}.{key}") not in quantized
     })  # fmt: skip

@@ -48,7 +48,7 @@ class Source:
     @property
     def carried(self) -> list[Path]:
         """Files of tokenizer and generation."""
-        return sorted({path for pattern in CARRIED for path in self.folder.glob(pattern)})
+        return sorted({path for pattern in CARRIED for path in self.folder.glob(pattern) if path.is_file()})
 
     def skeleton(self) -> Any:
         """The model by transformers, its parameters without numbers; buffers have theirs."""

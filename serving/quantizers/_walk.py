@@ -8,10 +8,12 @@ Legend: n sequences, t tokens of each, c inputs of a linear layer.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cluster.errors import ModelError
 from serving.quantizers._source import Source
 
 if TYPE_CHECKING:
@@ -34,23 +36,33 @@ class Layer:
     """A decoder layer with its weights. What is written into them counts for the layers after it."""
 
     def __init__(
-        self, name: str, module: torch.nn.Module, dtype: torch.dtype, hidden: torch.Tensor | None, call: dict[str, Any]
+        self,
+        name: str,
+        module: torch.nn.Module,
+        dtypes: dict[str, torch.dtype],
+        hidden: torch.Tensor | None,
+        call: dict[str, Any],
     ) -> None:
         import torch
 
         self.name = name
         """In the model, such as `model.layers.3`."""
-        self.module, self.dtype = module, dtype
-        """The weights' type in the folder is `dtype`."""
+        self.module = module
+        self.dtypes = dtypes
+        """Parameter, by its name in the layer → its type in the folder."""
         self.linears: dict[str, torch.nn.Linear] = {
             found: one for found, one in module.named_modules() if isinstance(one, torch.nn.Linear)
         }
         """Name in the layer → linear layer, in the order of the model."""
         self._hidden, self._call = hidden, call
+        self._given: torch.Tensor | None = None
 
     def inputs(self) -> list[Inputs]:
         """What the linear layers see when the text runs through the layer as it is; without text, only which there
         are, each for itself.
+
+        Raises:
+            ModelError: a linear layer sees none of it.
         """
         import torch
 
@@ -84,14 +96,21 @@ class Layer:
         hooks = [one.register_forward_pre_hook(hook(name)) for name, one in self.linears.items()]
         try:
             with torch.no_grad():
+                given = []
                 for sequence in self._hidden:
-                    self.module(sequence[None], **self._call)
+                    given.append(self._run(sequence))
                     groups = groups or list(sharing.values())
                     sharing.clear()
                     keep.clear()
         finally:
             for one in hooks:
                 one.remove()
+        self._given = torch.cat(given)
+        if missed := set(self.linears).difference(*groups):
+            raise ModelError(
+                "A linear layer sees nothing of the calibration text.", field=f"{self.name}.{min(missed)}",
+                got="no input", expected="a dense model: mixtures of experts are not supported",
+            )  # fmt: skip
         return [Inputs(names, *sums[names[0]]) for names in groups]
 
     def forward(self) -> torch.Tensor | None:
@@ -101,15 +120,30 @@ class Layer:
         if self._hidden is None:
             return None
         with torch.no_grad():
-            outputs = [self.module(sequence[None], **self._call) for sequence in self._hidden]
-        return torch.cat([one[0] if isinstance(one, tuple) else one for one in outputs])
+            return torch.cat([self._run(sequence) for sequence in self._hidden])
+
+    def seen(self) -> torch.Tensor | None:
+        """The same as the weights were when `inputs` ran."""
+        return self._given if self._given is not None else self.forward()
+
+    def first(self) -> torch.Tensor | None:
+        """What the layer, as it is now, makes of the text's first sequence, [1, t, width]."""
+        import torch
+
+        with torch.no_grad():
+            return None if self._hidden is None else self._run(self._hidden[0])
+
+    def _run(self, sequence: torch.Tensor) -> torch.Tensor:
+        output: Any = self.module(sequence[None], **self._call)
+        return output[0] if isinstance(output, tuple) else output
 
 
-def walk(source: Source, calibration: torch.Tensor | None) -> Iterator[Layer]:
+def walk(source: Source, calibration: torch.Tensor | None, *, changes: bool = True) -> Iterator[Layer]:
     """The decoder layers in order. A layer is run anew when the next one is asked for.
 
     Args:
         calibration: token ids [n, t]; None: the layers come without inputs.
+        changes: whether the layers' weights are written to; where not, what a layer gave is not computed twice.
     """
     import torch
 
@@ -117,52 +151,60 @@ def walk(source: Source, calibration: torch.Tensor | None) -> Iterator[Layer]:
     model = source.skeleton()
     decoder = model.get_decoder()
     [prefix] = [name for name, module in model.named_modules() if module is decoder.layers]
-    hidden, call = None, dict[str, Any]()
+    hidden: torch.Tensor | None = None
+    calls: list[dict[str, Any]] = [{} for _ in decoder.layers]
     if calibration is not None:
-        hidden, call = _before_layers(source, model, calibration, device)
+        hidden, calls = _before_layers(source, model, calibration, device)
     for index, module in enumerate(decoder.layers):
         name = f"{prefix}.{index}"
         stored = {key: source.read(f"{name}.{key}") for key, _ in module.named_parameters()}
-        dtype = next(iter(stored.values())).dtype
         module.load_state_dict({key: tensor.float().to(device) for key, tensor in stored.items()}, assign=True)
         module.requires_grad_(requires_grad=False)
-        layer = Layer(name, module, dtype, hidden, call)
+        layer = Layer(name, module, {key: tensor.dtype for key, tensor in stored.items()}, hidden, calls[index])
         yield layer
         if index + 1 < len(decoder.layers):
-            hidden = layer.forward()
+            hidden = layer.forward() if changes else layer.seen()
         module.to("meta")
 
 
 def _before_layers(
     source: Source, model: Any, calibration: torch.Tensor, device: str
-) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Embeddings [n, t, width] of the text, and the arguments that the decoder gives its layers."""
+) -> tuple[torch.Tensor, list[dict[str, Any]]]:
+    """What enters the first layer [n, t, width], and the arguments that the decoder gives each layer."""
     import torch
 
     decoder = model.get_decoder()
     embed = model.get_input_embeddings()
     [name] = [name for name, module in model.named_modules() if module is embed]
     embed.load_state_dict({"weight": source.read(f"{name}.weight").float().to(device)}, assign=True)
-    decoder.rotary_emb.to(device)
-    seen: dict[str, Any] = {}
+    for module in decoder.children():
+        if module is not decoder.layers and not list(module.parameters()):
+            module.to(device)  # rotary embeddings: buffers only
+    entered: list[torch.Tensor] = []
+    calls: list[dict[str, Any]] = []
 
     class Reached(Exception):  # noqa: N818 - not an error
         pass
 
-    def stop(_: Any, __: tuple[Any, ...], call: dict[str, Any]) -> None:
-        seen.update(call)
-        raise Reached
+    def passing(index: int) -> Any:
+        def forward(hidden: torch.Tensor, *_: Any, **call: Any) -> torch.Tensor:
+            if index == 0:
+                entered.append(hidden)
+            if len(entered) == 1:
+                calls.append(call)
+            if index + 1 == len(decoder.layers) or len(entered) > 1:
+                raise Reached
+            return hidden
 
-    hook = decoder.layers[0].register_forward_pre_hook(stop, with_kwargs=True)
-    ids = calibration.to(device)
-    try:
-        with torch.no_grad():
-            decoder(input_ids=ids[:1], use_cache=False)
-    except Reached:
-        pass
-    finally:
-        hook.remove()
+        return forward
+
+    for index, layer in enumerate(decoder.layers):
+        layer.forward = passing(index)
     with torch.no_grad():
-        hidden = torch.cat([embed(row[None]) for row in ids]).float()
+        for row in calibration.to(device):
+            with contextlib.suppress(Reached):
+                decoder(input_ids=row[None], use_cache=False)
+    for layer in decoder.layers:
+        del layer.forward
     embed.to("meta")
-    return hidden, seen
+    return torch.cat(entered).float(), calls

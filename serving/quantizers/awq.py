@@ -8,6 +8,7 @@ norm or the projection before carries the inverse scales.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,6 +29,8 @@ BEFORE = {
     "self_attn.o_proj": "self_attn.v_proj", "mlp.down_proj": "mlp.up_proj",
 }  # fmt: skip
 """First of the layers that share an input → what makes the input, in Llama, Mistral, Qwen2 and Qwen3."""
+_SAME = 1e-3
+"""Share by which the outputs of a layer may change when scales are folded in: rounding alone."""
 
 
 class Config(GridConfig):
@@ -59,37 +62,53 @@ def quantize(
 
 
 def prepare(config: Config, layer: Layer, inputs: list[Inputs]) -> list[Inputs]:
-    """Scale the columns of a layer's weights, and what makes their inputs by the inverse."""
-    import torch
+    """Scale the columns of a layer's weights, and what makes their inputs by the inverse.
 
-    modules = dict(layer.module.named_modules())
+    Raises:
+        ModelError: the layer is none whose parts are known, or gives something else afterwards.
+    """
+    modules, plain = dict(layer.module.named_modules()), layer.first()
     scaled = []
     for one in inputs:
-        before: Any = modules.get(BEFORE.get(one.names[0], ""))
+        before = modules.get(BEFORE.get(one.names[0], ""))
         if before is None:
             raise ModelError(
                 "AWQ does not know what comes before a layer.", field=f"{layer.name}.{one.names[0]}", got="unknown",
                 expected=", ".join(BEFORE), fix="another method, such as gptq",
             )  # fmt: skip
-        weight = torch.cat([layer.linears[name].weight.detach() for name in one.names])
-        # Values that several query heads share are made once and used often: no scale of a column of its own.
-        if one.hessian is None or one.mean_size is None or before.weight.shape[0] != weight.shape[1]:
-            scaled.append(one)
-            continue
-        factors = scales(config, weight, one.hessian, one.mean_size)
-        if (
-            before.weight.dim() == 1
-        ):  # a norm is written as it is: what it is rounded to is what the columns make up for
-            factors = before.weight / (before.weight / factors).to(layer.dtype).float()
-        for name in one.names:
-            layer.linears[name].weight.data = layer.linears[name].weight.detach() * factors
-        inverse = (1 / factors).view(-1, *[1] * (before.weight.dim() - 1))
-        before.weight.data = before.weight.detach() * inverse
-        if getattr(before, "bias", None) is not None:
-            before.bias.data = before.bias.detach() / factors
-        hessian = one.hessian / factors / factors[:, None]
-        scaled.append(Inputs(one.names, hessian, one.mean_size / factors))
+        scaled.append(_scaled(config, layer, one, BEFORE[one.names[0]], before))
+    now = layer.first()
+    if plain is not None and now is not None:
+        change = float((now - plain).norm() / plain.norm())
+        if not change < _SAME:
+            raise ModelError(
+                "AWQ's scales change what a layer computes: its norm or activation is not Llama's.", field=layer.name,
+                got=f"a change of {change:.2%}", expected="none", fix="another method, such as gptq",
+            )  # fmt: skip
     return scaled
+
+
+def _scaled(config: Config, layer: Layer, one: Inputs, name_before: str, before: Any) -> Inputs:
+    import torch
+
+    weight = torch.cat([layer.linears[name].weight.detach() for name in one.names])
+    kept = any(
+        re.search(pattern, f"{layer.name}.{name}") for name in (*one.names, name_before) for pattern in config.keep
+    )
+    # Values that several query heads share are made once and used often: no scale of a column of its own.
+    if kept or one.hessian is None or one.mean_size is None or before.weight.shape[0] != weight.shape[1]:
+        return one
+    factors = scales(config, weight, one.hessian, one.mean_size)
+    if before.weight.dim() == 1:
+        # A norm is written in the folder's type: the columns make up for what is left of its weights then.
+        written = (before.weight / factors).to(layer.dtypes[f"{name_before}.weight"]).float()
+        factors = torch.where((written == 0) | ~written.isfinite(), 1.0, before.weight / written)
+    for name in one.names:
+        layer.linears[name].weight.data = layer.linears[name].weight.detach() * factors
+    before.weight.data = before.weight.detach() / factors.view(-1, *[1] * (before.weight.dim() - 1))
+    if getattr(before, "bias", None) is not None:
+        before.bias.data = before.bias.detach() / factors
+    return Inputs(one.names, one.hessian / factors / factors[:, None], one.mean_size / factors)
 
 
 def scales(config: Config, weight: torch.Tensor, hessian: torch.Tensor, mean_size: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from cluster.errors import ModelError
 from serving.quantize import Progress, Quantized
-from serving.quantizers._grid import GridConfig, Levels, fit
+from serving.quantizers._grid import GridConfig, Levels, decode, encode, fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,24 @@ def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None) ->
         rest[end:].addmm_(upper[start:end, end:].t(), errors, alpha=-1)
     found = torch.empty_like(codes)
     found[order] = codes
-    return found.t().contiguous(), levels
+    return _at_least_as_rounded(config, weight, hessian, found.t().contiguous(), levels)
+
+
+def _at_least_as_rounded(
+    config: Config, weight: torch.Tensor, hessian: torch.Tensor, codes: torch.Tensor, levels: Levels
+) -> tuple[torch.Tensor, Levels]:
+    """The rows as they are found, or rounded to nearest where that is closer: rows do not depend on each other."""
+    import torch
+
+    def error(codes: torch.Tensor, levels: Levels) -> torch.Tensor:
+        difference = decode(codes, levels, config) - weight
+        return ((difference @ hessian) * difference).sum(1, keepdim=True)
+
+    plain = fit(weight, config)
+    rounded = encode(weight, plain, config)
+    worse = error(codes, levels) > error(rounded, plain)
+    levels = Levels(*(torch.where(worse, one, other) for one, other in zip(plain, levels, strict=True)))
+    return torch.where(worse, rounded, codes), levels
 
 
 def _inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:

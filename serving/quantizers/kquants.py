@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cluster.errors import ModelError, ResourceError
 from cluster.storage import require_free_space
@@ -31,8 +31,6 @@ METADATA_BYTES_PER_TOKEN = 64
 
 class Config(QuantizerConfig):
     """How to write the GGUF file."""
-
-    ENGINES: ClassVar[tuple[str, ...]] = ("llama_cpp",)
 
     kind: Literal["kquants"] = "kquants"
     """The plug-in's file name, without `.py`."""
@@ -61,6 +59,10 @@ class Config(QuantizerConfig):
     def default_label(self) -> str:
         """The recipe, with `-imatrix` where the text has a say."""
         return self.recipe.lower() + ("-imatrix" if self.importance else "")
+
+    def engines(self, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002 - either way
+        """GGUF is llama.cpp's."""
+        return ("llama_cpp",)
 
     @property
     def calibrated(self) -> bool:
@@ -92,7 +94,7 @@ def column_importance(model_dir: Path, text: NDArray[np.int64]) -> dict[str, NDA
     from serving.quantizers._walk import walk
 
     found: dict[str, NDArray[np.float32]] = {}
-    for layer in walk(open_source(model_dir), torch.from_numpy(text)):
+    for layer in walk(open_source(model_dir), torch.from_numpy(text), changes=False):
         for inputs in layer.inputs():
             if inputs.hessian is not None:
                 squares = inputs.hessian.diagonal().cpu().numpy()
