@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -351,7 +352,7 @@ def test_a_full_disk_leaves_nothing(model: Path, tmp_path: Path) -> None:
 def test_too_little_room_is_told_before_it_is_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cluster.storage.shutil.disk_usage", lambda _: (10**9, 10**9, 1000))
+    monkeypatch.setattr("cluster.storage.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(ResourceError):
         rtn.quantize(model, tmp_path / "out", rtn.Config())
     assert not (tmp_path / "out").exists()

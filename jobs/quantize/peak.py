@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import re
 import time
 from pathlib import Path
@@ -19,6 +22,9 @@ class PeakMemory:
         self.seconds = 0.0
         self._before = 0
         if _CLEAR.exists():
+            gc.collect()
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL(None).malloc_trim(0)  # what earlier work freed would otherwise be used again, uncounted
             _CLEAR.write_text(_RESET_PEAK)
             self._before = _field("VmRSS")
         self._began = time.perf_counter()

@@ -30,9 +30,12 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
 
     Raises:
         HandoffError: none does, with what each misses.
+        DataError: there is too little calibration text.
     """
     title("Quantize")
     began = time.monotonic()
+    if any(method.calibrated for method in config.quantizers):
+        calibration_text(context.files(tokens) / TRAIN, config.calibration)  # too little of it is told at once
     stage = _Stage(context, model, tokens, config)
     reference = stage.reference()
     entries = [entry for method in config.quantizers for entry in stage.entries(method, reference)]
@@ -103,9 +106,7 @@ class _Stage:
         model, train = context.files(self._model), context.files(self._tokens) / TRAIN
 
         def work(folder: Path) -> Made:
-            report = context.remote(
-                f"quantize {label}", _quantize, model, folder, method, calibration, train, alone=True
-            )
+            report = context.remote(f"quantize {label}", _quantize, model, folder, method, calibration, train)
             metrics = {"bits_per_weight": report["bits_per_weight"], "layer_bits": report["layer_bits"]}
             return Made(report, metrics=metrics, source={"method": label, "calibration": report["calibration"]})
 
@@ -143,7 +144,7 @@ class _Stage:
         return context.remote(
             f"measure {label}", measure, engine, context.files(artifact), context.files(self._model),
             context.files(self._tokens) / HELDOUT, self._config.measure, self._scores, artifact.id == self._model.id,
-            alone=True,
+            alone=engine == "vllm",
         )  # fmt: skip
 
 
