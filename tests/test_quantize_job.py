@@ -31,8 +31,8 @@ quantize:
   methods: {methods}
   calibration: {{sequences: 4, length: 64}}
   measure: {{sequences: 3, engines: {engines}, speed_tokens: 4, task: {{
-    prompts: {root}/prompts.jsonl, reward: {{kind: pattern, pattern: "[^x]", whole: false}}, count: 4, max_new_tokens: 6,
-    shots: {root}/train.jsonl, num_shots: 1}}}}
+    prompts: {root}/prompts.jsonl, reward: {{kind: pattern, pattern: "[^x]", whole: false}}, count: 4,
+    max_new_tokens: 6, shots: {root}/train.jsonl, num_shots: 1}}}}
   gate: {{max_kl: {max_kl}, min_agreement: 0.05, min_task_ratio: 0.01}}
 """
 ALL = "[{kind: kquants, recipe: Q8_0}, {kind: kquants, importance: true}, rtn, gptq, awq, hqq, int8, nf4]"
