@@ -156,7 +156,7 @@ def full_report(store: ArtifactStore) -> dict[str, Any]:
         "total": 2586466432,
     }  # fmt: skip
     return {
-        "worker_memory": memory,
+        "memory_beside": {"samplers": 962000000, "reward workers": 200000000}, "worker_memory": memory,
         "data": {"samples": 320, "tokens": 46160, "longest": 276, "trained_share": 0.8},
         "train_flops": 3.5e13,
         "disk_bytes": 1012238208,
