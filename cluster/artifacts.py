@@ -151,8 +151,11 @@ class ArtifactStore:
             history = old["history"] + ([old["id"]] if old["id"] else [])
             write_json(path, {"id": artifact_id, "history": history})
 
-    def get(self, reference: str) -> Manifest:
+    def get(self, reference: str, field: str = "NAME") -> Manifest:
         """Find an artifact by name, id, or a unique beginning of its id.
+
+        Args:
+            field: what named it, for the error.
 
         Raises:
             ArtifactError: there is none, there are several, or its manifest is damaged.
@@ -165,7 +168,7 @@ class ArtifactStore:
         if len(found) != 1:
             raise ArtifactError(
                 "No artifact of that name." if not found else "Several artifacts begin like that.",
-                field="NAME", got=reference, expected=", ".join(found) or "a name that `raysmith ls` shows",
+                field=field, got=reference, expected=", ".join(found) or "a name that `raysmith ls` shows",
                 fix="run `raysmith ls`; --storage tells it where to look",
             )  # fmt: skip
         return self._manifest(found[0])

@@ -494,6 +494,9 @@ def test_ranks_escalate_while_that_pays_each_from_the_one_before(
         run_job(load(JOB, *where, "name=wrong", "train.adapter={start: base-model}", *ESCALATING[2:]), ray_cluster)
     with pytest.raises(ArtifactError, match="is no model"):
         make_plan(load(JOB, "model={artifact: small-adapter, package: null}", f"storage.root={tmp_path}/store"))
+    with pytest.raises(ArtifactError, match="No artifact of that name") as caught:
+        make_plan(load(JOB, "model={artifact: nothing, package: null}", f"storage.root={tmp_path}/store"))
+    assert caught.value.field == "model.artifact"
     with pytest.raises(ArtifactError, match="cannot be taken apart") as caught:
         refuse_unmerge(store, store.get("small-merged"))
     assert "small-adapter-rank-4" in str(caught.value.fix)

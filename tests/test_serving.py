@@ -345,14 +345,6 @@ def test_too_long_a_sequence_is_not_scored(engine: Engine) -> None:
         engine.score([[1] * 300], top_k=1)
 
 
-def test_failed_start_shows_the_replicas_error(ray_cluster: Capacity, tmp_path: Path) -> None:
-    # Last: it needs the cluster for itself.
-    shutdown()
-    (tmp_path / "bad.gguf").write_bytes(b"GGUF, but not really")
-    with pytest.raises(EndpointError, match=r"llama\.cpp cannot open the model"):
-        deploy(CONFIG, tmp_path / "bad.gguf", "smol", SOURCE, KEY)
-
-
 def test_it_judges_answers_for_reinforcement_learning(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     there = EndpointConfig(url=endpoint.url, model="smol")
     config = JudgeConfig(rubric="A good reply names a city.", endpoint=there)
@@ -370,3 +362,11 @@ def test_it_judges_answers_for_reinforcement_learning(endpoint: Endpoint, monkey
         judge_of(config, {}).grade(prompts[:1], firsts[:1])
     assert there.key_variable in str(caught.value)
     assert "sk-of-another" not in str(caught.value)
+
+
+def test_failed_start_shows_the_replicas_error(ray_cluster: Capacity, tmp_path: Path) -> None:
+    # Last: it needs the cluster for itself.
+    shutdown()
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF, but not really")
+    with pytest.raises(EndpointError, match=r"llama\.cpp cannot open the model"):
+        deploy(CONFIG, tmp_path / "bad.gguf", "smol", SOURCE, KEY)

@@ -44,7 +44,7 @@ def published_model(store: ArtifactStore, reference: str) -> Manifest:
     Raises:
         ArtifactError: there is none, or it is something else.
     """
-    manifest = store.get(reference)
+    manifest = store.get(reference, "model.artifact")
     if manifest.kind != "model":
         raise ArtifactError(
             "That artifact is no model.", field="model.artifact", got=f"{manifest.name}, which is a {manifest.kind}",
