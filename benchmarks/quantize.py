@@ -5,9 +5,14 @@ machine has them. 4 bits, groups of 32, symmetric, columns in the order of activ
 
     speed       ours against llmcompressor 0.14, which runs in an environment of its own (its pins and ours differ):
                     python3.11 -m venv ENV && ENV/bin/pip install torch==2.13.0 llmcompressor==0.14.0.1
+    hqq         the solver alone against the hqq package's, on the linear layers of the same model: mean |w - ŵ|^0.7,
+                which both minimize, and the squared error. Its zero points are real numbers (5 bits a weight with scales
+                and zeros in 16 bits), ours whole ones (4.6 bits), as the format wants; in that environment, too:
+                    ENV/bin/pip install hqq==0.2.8.post1
     quality     all methods with calibration of 64 × 512 tokens: bits of the linear layers, perplexity, KL
 
     python benchmarks/quantize.py speed --other ENV/bin/python --repeats 3
+    python benchmarks/quantize.py hqq --other ENV/bin/python --repeats 3
     python benchmarks/quantize.py quality
 """
 
@@ -24,6 +29,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +92,43 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": memory.seconds, "peak_bytes": memory.peak_bytes}
 
 
+def hqq_ours(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+    from safetensors.torch import load_file
+
+    from serving.quantizers import hqq, rtn
+    from serving.quantizers._grid import decode
+
+    torch.set_num_threads(options.threads)
+    config = hqq.Config() if options.side == "hqq_ours" else rtn.Config()
+    solve = hqq.solve if options.side == "hqq_ours" else rtn.solve
+    errors = squares = size = count = seconds = 0.0
+    for name, stored in load_file(model_folder() / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            continue
+        weight = stored.float()
+        began = time.perf_counter()
+        found = solve(config, weight)
+        seconds += time.perf_counter() - began
+        error = (decode(*found, config) - weight).abs()
+        errors += float(error.pow(0.7).sum())
+        squares += float(error.square().sum())
+        size += float(weight.square().sum())
+        count += weight.numel()
+    return {"error": errors / count, "square": squares / size, "seconds": seconds}
+
+
+def hqq_theirs(options: argparse.Namespace) -> dict[str, Any]:
+    return elsewhere(options, "hqq_package.py", str(model_folder()), str(options.threads))
+
+
 def theirs(options: argparse.Namespace) -> dict[str, Any]:
-    script = REPOSITORY / "benchmarks" / "llmcompressor_gptq.py"
-    command = [options.other, str(script), str(model_folder()), str(options.text), str(options.folder)]
+    return elsewhere(options, "llmcompressor_gptq.py", str(model_folder()), str(options.text), str(options.folder))
+
+
+def elsewhere(options: argparse.Namespace, script: str, *arguments: str) -> dict[str, Any]:
+    """What a script prints in the other environment."""
+    command = [options.other, str(REPOSITORY / "benchmarks" / script), *arguments]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         command,
@@ -98,20 +138,19 @@ def theirs(options: argparse.Namespace) -> dict[str, Any]:
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"llmcompressor failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
-def speed(options: argparse.Namespace) -> dict[str, Any]:
-    sides, folder = {"ours": ours, "llmcompressor": theirs}, Path(tempfile.mkdtemp())
-    np.save(folder / "text.npy", text_ids(options.sequences, "calibration"))
+def sides_in_turn(options: argparse.Namespace, sides: Sequence[str], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Each side in a process of its own, one after another, the order turned round each time."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     for repeat in range(options.repeats):
         for name in sides if repeat % 2 == 0 else reversed(sides):
             out = folder / f"{name}-{repeat}"
             command = [
-                sys.executable, __file__, "speed", "--side", name, "--text", str(folder / "text.npy"), "--folder",
+                sys.executable, __file__, options.what, "--side", name, "--text", str(folder / "text.npy"), "--folder",
                 str(out), "--threads", str(options.threads), "--other", str(options.other),
             ]  # fmt: skip
             environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(REPOSITORY)}
@@ -119,9 +158,28 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
             figures = json.loads(done.stdout.strip().splitlines()[-1])
-            figures["perplexity"] = perplexity(out)
+            if out.exists():
+                figures["perplexity"] = perplexity(out)
             found[name].append(figures)
             print(f"{repeat + 1}/{options.repeats} {name}: {figures}", file=sys.stderr)
+    return found
+
+
+def solver(options: argparse.Namespace) -> dict[str, Any]:
+    found = sides_in_turn(options, ("hqq_ours", "hqq_theirs", "rtn_ours"), Path(tempfile.mkdtemp()))
+    return {
+        "machine": machine(options.threads), "sides": {name: summary(runs) for name, runs in found.items()},
+        **{
+            f"ours/theirs, {key}": ratio(found["hqq_ours"], found["hqq_theirs"], key)
+            for key in ("error", "square", "seconds")
+        },
+    }  # fmt: skip
+
+
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    folder = Path(tempfile.mkdtemp())
+    np.save(folder / "text.npy", text_ids(options.sequences, "calibration"))
+    found = sides_in_turn(options, ("ours", "llmcompressor"), folder)
     return {
         "machine": machine(options.threads), "unquantized_perplexity": perplexity(model_folder()),
         "model_bytes": sum(path.stat().st_size for path in model_folder().glob("*.safetensors")),
@@ -167,10 +225,15 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     return {"machine": machine(options.threads), "methods": found}
 
 
+SIDES = {
+    "ours": ours, "llmcompressor": theirs, "hqq_ours": hqq_ours, "rtn_ours": hqq_ours, "hqq_theirs": hqq_theirs,
+}  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "quality"))
-    parser.add_argument("--side", choices=("ours", "llmcompressor"), help="run one side only, and print its figures")
+    parser.add_argument("what", choices=("speed", "hqq", "quality"))
+    parser.add_argument("--side", choices=sorted(SIDES), help="run one side only, and print its figures")
     parser.add_argument("--other", type=Path, help="the Python of an environment with llmcompressor")
     parser.add_argument("--sequences", type=int, help=f"blocks of {LENGTH} tokens; default: 16, for quality 64")
     parser.add_argument("--text", type=Path, help=argparse.SUPPRESS)
@@ -181,9 +244,9 @@ def main() -> None:
     options = parser.parse_args()
     options.sequences = options.sequences or (16 if options.what == "speed" else 64)
     if options.side:
-        print(json.dumps({"ours": ours, "llmcompressor": theirs}[options.side](options)))
+        print(json.dumps(SIDES[options.side](options)))
         return
-    finish(options, {"speed": speed, "quality": quality}[options.what](options))
+    finish(options, {"speed": speed, "hqq": solver, "quality": quality}[options.what](options))
 
 
 if __name__ == "__main__":

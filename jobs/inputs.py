@@ -44,6 +44,8 @@ def _named(job: JobConfig) -> dict[str, list[str]]:
     found = {"model.artifact": [job.model.artifact] if job.model.artifact else []}
     if job.data is not None:
         found["data"] = list(getattr(job.data, "artifacts", []))
+    if job.quantize is not None and job.quantize.calibration.artifact is not None:
+        found["quantize.calibration.artifact"] = [job.quantize.calibration.artifact]
     if job.train is not None:
         found["train.objective"] = list(getattr(job.train.objective, "artifacts", []))
         start = job.train.adapter.start if job.train.adapter is not None else None

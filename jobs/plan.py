@@ -38,6 +38,8 @@ _USABLE = 0.92
 """The rest is lost to fragments and to the communication library's buffers."""
 # Float32 weights and AdamW's two moments.
 _CHECKPOINT_BYTES = 12
+# Of the same model in 16 bits, with 8 bits a weight, scales, and a small model's embeddings as they are.
+_QUANTIZED_SHARE = 0.75
 # The text and its tokens.
 _DATA_BYTES_PER_TOKEN = 8
 
@@ -57,7 +59,7 @@ class Plan(NamedTuple):
     flops: float | None
     """Floating-point operations of all training steps."""
     disk_bytes: int
-    """What a run may take at most: data, base, merged and quantized model, and the checkpoints."""
+    """What a run may take at most: data, base, merged and quantized models, and the checkpoints."""
 
     def report(self) -> dict[str, Any]:
         """The plan as it goes into report.json; bytes."""
@@ -81,6 +83,9 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
         ModelError, DataError, ArtifactError: something that the job names is missing or malformed.
     """
     shape = _model_shape(job, without_model=without_data and job.cluster.address != "local")
+    if job.quantize is not None and shape.known_family:
+        for method in job.quantize.quantizers:
+            method.require_fits({name: linear.inputs for name, linear in shape.linear_layers()})
     data, unread = read_data(job)
     if unread is not None and (not without_data or job.cluster.address == "local"):
         raise unread
@@ -155,7 +160,10 @@ def _flops(shape: Shape, config: TrainConfig, tokens: float, trained_share: floa
 
 def _disk_bytes(job: JobConfig, shape: Shape, data: DataEstimate | None) -> int:
     weights = (4 if job.train is not None and job.train.dtype == "float32" else 2) * shape.num_parameters
-    needed = weights + (weights if job.quantize is not None else 0)
+    needed = weights
+    if (wanted := job.quantize) is not None:
+        results = len(wanted.methods) * (1 + (wanted.rescue.rounds if wanted.rescue is not None else 0))
+        needed += round(_QUANTIZED_SHARE * 2 * shape.num_parameters) * results
     needed += _DATA_BYTES_PER_TOKEN * data.tokens if data is not None else 0
     if job.train is None:
         return needed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
 
@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Linear layers that vLLM computes as one: they have the same bits."""
+
 Progress = Callable[[int, int], None]
 """Called with (parts done, parts in all)."""
+
+
+def siblings(name: str) -> list[str]:
+    """The layers that are computed as one with a layer, itself included."""
+    stem, _, last = name.rpartition(".")
+    return [f"{stem}.{one}" for one in next((fused for fused in _FUSED if last in fused), (last,))]
 
 
 class QuantizerConfig(PluginConfig):
@@ -38,6 +47,16 @@ class QuantizerConfig(PluginConfig):
     def engines(self, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002 - for those that differ
         """Files of serving/engines that can run the result, with or without a GPU; the one that is measured first."""
         return ("transformers",)
+
+    def require_fits(self, widths: Mapping[str, int]) -> None:
+        """Refuse a model whose layers the method cannot take, before anything is done with it.
+
+        Args:
+            widths: linear layer → its inputs.
+
+        Raises:
+            ModelError: with what would fit.
+        """
 
     @property
     def calibrated(self) -> bool:

@@ -14,10 +14,7 @@ from jobs.console import console, fact
 from jobs.quantize.config import GateConfig, RescueConfig
 from jobs.quantize.measure import Figures
 from jobs.words import duration, size
-from serving.quantize import QuantizerConfig
-
-_FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""Layers that vLLM computes as one: they have the same bits."""
+from serving.quantize import QuantizerConfig, siblings
 
 
 class Entry(NamedTuple):
@@ -53,17 +50,17 @@ def misses(gate: GateConfig, reference: Figures, figures: Mapping[str, Figures])
 
 
 def _misses(gate: GateConfig, reference: Figures, one: Figures) -> Iterator[str]:
-    if gate.max_kl is not None and one.kl > gate.max_kl:
+    if gate.max_kl is not None and not one.kl <= gate.max_kl:  # nor is NaN
         yield f"KL {one.kl:.4f} > {gate.max_kl:g}"
-    if one.agreement < gate.min_agreement:
+    if not one.agreement >= gate.min_agreement:
         yield f"top-1 agreement {one.agreement:.1%} < {gate.min_agreement:.1%}"
     increase = one.perplexity / reference.perplexity - 1
-    if gate.max_perplexity_increase is not None and increase > gate.max_perplexity_increase:
+    if gate.max_perplexity_increase is not None and not increase <= gate.max_perplexity_increase:
         yield f"perplexity {increase:+.1%} > {gate.max_perplexity_increase:+.1%}"
     if gate.min_task_ratio is not None and one.task is not None and reference.task is not None:
         if reference.task <= 0:
             yield f"the unquantized model scores {reference.task:.1%} in the task: no share of that can be asked for"
-        elif (ratio := one.task / reference.task) < gate.min_task_ratio:
+        elif not (ratio := one.task / reference.task) >= gate.min_task_ratio:
             yield f"task {ratio:.0%} < {gate.min_task_ratio:.0%} of the unquantized model's score"
 
 
@@ -89,15 +86,10 @@ def rescued(
     worst = sorted(losses, key=losses.__getitem__, reverse=True)[: config.layers * number]
     if len(worst) < config.layers * number - config.layers + 1:
         return None  # all of them had more in the round before
-    names = sorted({sibling for name in worst for sibling in _siblings(name) if sibling in losses})
+    names = sorted({sibling for name in worst for sibling in siblings(name) if sibling in losses})
     patterns = [f"^{re.escape(name)}$" for name in names]
     label = f"{method.label}-{len(names)}at{config.bits}"
     return method.model_copy(update={key: [*getattr(method, key), *patterns], "name": label})
-
-
-def _siblings(name: str) -> list[str]:
-    stem, _, last = name.rpartition(".")
-    return [f"{stem}.{one}" for one in next((fused for fused in _FUSED if last in fused), (last,))]
 
 
 def tell(entry: Entry, reference: Figures) -> None:

@@ -18,6 +18,8 @@ _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 class CalibrationConfig(Config):
     """Text of the training data, from which methods learn what layers see."""
 
+    artifact: str | None = None
+    """Published tokens to take it from, such as those that the model was trained on; default: the job's own."""
     sequences: PositiveInt = 32
     """Blocks of text."""
     length: PositiveInt = 512

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.artifacts import Manifest
 from cluster.config import digest, file_digest
-from cluster.errors import HandoffError, RaysmithError
+from cluster.errors import ArtifactError, HandoffError, RaysmithError
 from cluster.progress import ProgressFile
 from jobs.console import fact, title
 from jobs.context import Context, Made
@@ -34,9 +34,8 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
     """
     title("Quantize")
     began = time.monotonic()
-    if any(method.calibrated for method in config.quantizers):
-        calibration_text(context.files(tokens) / TRAIN, config.calibration)  # too little of it is told at once
     stage = _Stage(context, model, tokens, config)
+    stage.require_calibration()
     reference = stage.reference()
     entries = [entry for method in config.quantizers for entry in stage.entries(method, reference)]
     chosen = board.choose(entries, config.choose)
@@ -66,6 +65,7 @@ class _Stage:
 
     def __init__(self, context: Context, model: Manifest, tokens: Manifest, config: QuantizeConfig) -> None:
         self._context, self._model, self._tokens, self._config = context, model, tokens, config
+        self._calibration = _calibration_tokens(context, tokens, config.calibration)
         task = config.measure.task
         self._asked = {
             "measure": config.measure.model_dump(mode="json"),
@@ -74,6 +74,11 @@ class _Stage:
         self._scores = context.root / "stages" / f"scores-{digest([self._asked, model.id, tokens.id])[:16]}"
         self.failed: dict[str, str] = {}
         """Method → why there is no result of it."""
+
+    def require_calibration(self) -> None:
+        """Tell at once if there is too little text for the methods that need it."""
+        if any(method.calibrated for method in self._config.quantizers):
+            calibration_text(self._context.files(self._calibration) / TRAIN, self._config.calibration)
 
     def reference(self) -> Figures:
         """The unquantized model's figures; its scores are kept for the comparison."""
@@ -103,7 +108,7 @@ class _Stage:
     def _entry(self, method: QuantizerConfig, reference: Figures) -> Entry:
         context, config, label = self._context, self._config, method.label
         calibration = config.calibration if method.calibrated else None
-        model, train = context.files(self._model), context.files(self._tokens) / TRAIN
+        model, train = context.files(self._model), context.files(self._calibration) / TRAIN
 
         def work(folder: Path) -> Made:
             report = context.remote(f"quantize {label}", _quantize, model, folder, method, calibration, train)
@@ -114,7 +119,7 @@ class _Stage:
             "method": method.model_dump(mode="json"),
             "calibration": None if calibration is None else calibration.model_dump(mode="json"),
         }
-        parents = {"model": self._model} | ({} if calibration is None else {"tokens": self._tokens})
+        parents = {"model": self._model} | ({} if calibration is None else {"tokens": self._calibration})
         outcome = context.make(
             f"quantize_{label}", VERSION, settings, parents, work, publish_as=f"{context.job.name}-{label}",
             kind="quantized", pointed=False,
@@ -146,6 +151,30 @@ class _Stage:
             context.files(self._tokens) / HELDOUT, self._config.measure, self._scores, artifact.id == self._model.id,
             alone=engine == "vllm",
         )  # fmt: skip
+
+
+def _calibration_tokens(context: Context, tokens: Manifest, config: CalibrationConfig) -> Manifest:
+    """The tokens that calibration text is taken from.
+
+    Raises:
+        ArtifactError: those that are named are something else, or another tokenizer's.
+    """
+    if config.artifact is None:
+        return tokens
+    store, field = context.store, "quantize.calibration.artifact"
+    found = store.get(config.artifact, field)
+    if found.kind != "tokens":
+        raise ArtifactError(
+            "Calibration text is taken from tokens.", field=field, got=f"{found.name}, which is a {found.kind}",
+            expected="what a job's Tokens stage published, such as NAME-tokens",
+        )  # fmt: skip
+    made_by, ours = (store.get(one.parents["tokenizer"]).files.get("tokenizer.json") for one in (found, tokens))
+    if made_by != ours:
+        raise ArtifactError(
+            "The calibration text was made by another tokenizer than the model's.", field=field, got=found.name,
+            expected="tokens of the same tokenizer.json",
+        )  # fmt: skip
+    return found
 
 
 def _is_installed(engine: str) -> bool:

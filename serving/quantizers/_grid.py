@@ -6,12 +6,13 @@ Legend: r rows (outputs of a layer), c columns (its inputs), g groups, `group` c
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
 from cluster.errors import ConfigValueError, ModelError
-from serving.quantize import QuantizerConfig
+from serving.quantize import QuantizerConfig, siblings
 
 if TYPE_CHECKING:
     import torch
@@ -47,10 +48,46 @@ class GridConfig(QuantizerConfig):
         """Packed folders; vLLM's kernels for CPUs know 4 bits only."""
         return ("transformers", "vllm") if gpu or (self.bits == 4 and not self.widen) else ("transformers",)
 
+    def require_fits(self, widths: Mapping[str, int]) -> None:
+        """As `QuantizerConfig.require_fits`: groups divide widths, and patterns name whole sets of layers."""
+        for key in ("keep", "widen"):
+            _require_whole(key, getattr(self, key), widths)
+        kept = _named(self.keep, widths)
+        for name, width in widths.items():
+            if name not in kept:
+                require_divides(self.group, width, name)
+
+    def grids(self, names: Iterable[str]) -> dict[str, GridConfig]:
+        """Linear layer → its grid; those that keep 16 bits have none."""
+        names = list(names)
+        kept, wide = _named(self.keep, names), _named(self.widen, names)
+        eight = self.model_copy(update={"bits": 8})
+        return {name: eight if name in wide else self for name in names if name not in kept}
+
     @property
     def default_label(self) -> str:
         """Such as `gptq-4g32`, with an `s` for symmetric grids."""
         return f"{self.kind}-{self.bits}g{self.group}{'s' if self.symmetric else ''}"
+
+
+def _require_whole(key: str, patterns: list[str], names: Collection[str]) -> None:
+    """Refuse patterns that name no layer, or a part of layers that vLLM computes as one."""
+    if missing := [one for one in patterns if not _named([one], names)]:
+        raise ModelError(
+            "A pattern names no layer.", field=key, got=missing[0], expected=f"such as {next(iter(names), 'none')}"
+        )  # fmt: skip
+    named = _named(patterns, names)
+    for name in named:
+        together = [one for one in siblings(name) if one in names]
+        if split := [one for one in together if one not in named]:
+            raise ModelError(
+                "vLLM computes these layers as one: all of them have the same bits.", field=key,
+                got=f"{name} without {split[0]}", expected=", ".join(together),
+            )  # fmt: skip
+
+
+def _named(patterns: list[str], names: Iterable[str]) -> set[str]:
+    return {name for name in names if any(re.search(pattern, name) for pattern in patterns)}
 
 
 _STEP = 0.04

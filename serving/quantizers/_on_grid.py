@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cluster.errors import ModelError
 from serving.quantize import Progress, Quantized
 from serving.quantizers._folder import FolderWriter
-from serving.quantizers._grid import GridConfig, Levels, decode, require_divides
+from serving.quantizers._grid import GridConfig, Levels, decode
 from serving.quantizers._packed import packed, section
 from serving.quantizers._source import Source, open_source
 from serving.quantizers._walk import Inputs, Layer, walk
@@ -50,32 +48,15 @@ class _Plan:
         [stack] = [name for name, module in skeleton.named_modules() if module is decoder.layers]
         self.num_layers = len(decoder.layers)
         self.prefix = f"{stack}."
-        linears = {name: one for name, one in found.items() if name.startswith(self.prefix)}
+        linears = {name: one.in_features for name, one in found.items() if name.startswith(self.prefix)}
+        config.require_fits(linears)
         self.linears = list(linears)
         """Linear layers of the decoder."""
-        self.kept = [name for name in linears if _matches(config.keep, name)]
-        """Names of the linear layers that stay as they are; the output head is one."""
-        wide = [name for name in linears if _matches(config.widen, name) and name not in self.kept]
-        eight = config.model_copy(update={"bits": 8})
-        self.grids = {name: eight if name in wide else config for name in linears if name not in self.kept}
+        self.grids = config.grids(linears)
         """Linear layer → its grid."""
-        self.wide = wide
-        for patterns, key in ((config.keep, "keep"), (config.widen, "widen")):
-            if missing := [one for one in patterns if not _matches_any(one, linears)]:
-                raise ModelError(
-                    "A pattern names no layer.", field=key, got=missing[0], expected=f"such as {next(iter(linears))}"
-                )
-        for name, grid in self.grids.items():
-            require_divides(grid.group, linears[name].in_features, name)
-        self.kept += [name for name in found if name not in linears]
-
-
-def _matches(patterns: list[str], name: str) -> bool:
-    return any(re.search(pattern, name) for pattern in patterns)
-
-
-def _matches_any(pattern: str, names: Any) -> bool:
-    return any(re.search(pattern, name) for name in names)
+        self.wide = [name for name, grid in self.grids.items() if grid.bits != config.bits]
+        self.kept = [name for name in found if name not in self.grids]
+        """Names of the linear layers that stay as they are; the output head is one."""
 
 
 def quantize_on_grid(
@@ -135,6 +116,8 @@ def _quantize_layer(
             grid = plan.grids[f"{layer.name}.{names[0]}"]
             weight = torch.cat([layer.linears[name].weight.detach() for name in names])
             codes, levels = solve(grid, weight, one.hessian)
+            # float16 has no scale below 6e-8: what the file will hold is what counts from here.
+            levels = levels._replace(scale=levels.scale.to(layer.dtypes[f"{names[0]}.weight"]).float())
             start = 0
             for name in names:
                 linear = layer.linears[name]

@@ -135,7 +135,8 @@ class Layer:
 
     def _run(self, sequence: torch.Tensor) -> torch.Tensor:
         output: Any = self.module(sequence[None], **self._call)
-        return output[0] if isinstance(output, tuple) else output
+        found: torch.Tensor = output[0] if isinstance(output, tuple) else output
+        return found
 
 
 def walk(source: Source, calibration: torch.Tensor | None, *, changes: bool = True) -> Iterator[Layer]:
