@@ -6,8 +6,8 @@ machine has them. 4 bits, groups of 32, symmetric, columns in the order of activ
     speed       ours against llmcompressor 0.14, which runs in an environment of its own (its pins and ours differ):
                     python3.11 -m venv ENV && ENV/bin/pip install torch==2.13.0 llmcompressor==0.14.0.1
     hqq         the solver alone against the hqq package's, on the linear layers of the same model: mean |w - ŵ|^0.7,
-                which both minimize, and the squared error. Its zero points are real numbers (5 bits a weight with scales
-                and zeros in 16 bits), ours whole ones (4.6 bits), as the format wants; in that environment, too:
+                which both minimize, and the squared error. Its zero points are real numbers (5 bits a weight with its
+                scales in 16 bits), ours whole ones (4.6 bits), as the format wants; in that environment, too:
                     ENV/bin/pip install hqq==0.2.8.post1
     quality     all methods with calibration of 64 × 512 tokens: bits of the linear layers, perplexity, KL
 
