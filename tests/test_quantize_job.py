@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.connect import Capacity
-from cluster.errors import DataError, HandoffError
+from cluster.errors import ArtifactError, DataError, HandoffError, ModelError
 from cluster.rundir import RunDirectory
 from jobs.config import JobConfig
 from jobs.context import Context
@@ -135,12 +136,14 @@ def test_the_worst_layers_are_spared_until_the_gate_passes(ray_cluster: Capacity
 
 
 def test_vllm_runs_what_transformers_runs(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
-    context = run_job(load(job_text(tmp_path, model, "[gptq]", engines="all")), ray_cluster)
-    figures = board_of(context)["gptq-4g32"]["figures"]
-    assert list(figures) == ["transformers", "vllm"]
-    assert figures["vllm"]["kl"] == pytest.approx(figures["transformers"]["kl"], abs=0.005)
-    assert figures["vllm"]["perplexity"] == pytest.approx(figures["transformers"]["perplexity"], rel=0.02)
-    assert figures["vllm"]["tokens_per_s"] > 0
+    methods = "[{kind: gptq, symmetric: true}, {kind: awq, keep: ['layers.0.mlp.down']}, hqq]"
+    context = run_job(load(job_text(tmp_path, model, methods, engines="all")), ray_cluster)
+    for label in ("gptq-4g32s", "awq-4g32", "hqq-4g32"):
+        figures = board_of(context)[label]["figures"]
+        assert list(figures) == ["transformers", "vllm"]
+        assert figures["vllm"]["kl"] == pytest.approx(figures["transformers"]["kl"], abs=0.005)
+        assert figures["vllm"]["perplexity"] == pytest.approx(figures["transformers"]["perplexity"], rel=0.02)
+        assert figures["vllm"]["tokens_per_s"] > 0
 
 
 def test_too_little_calibration_text_is_told(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
@@ -155,7 +158,11 @@ def test_what_cannot_be_is_refused_before_anything_is_taken(model: Path, tmp_pat
     assert "same name" in str(refusal(text))
     no_task = text.replace("[rtn, {kind: rtn}]", "[rtn]")
     assert "task that is not measured" in str(refusal(no_task, "quantize.measure.task=null"))
-    assert make_plan(load(no_task)).disk_bytes > 0
+    one, more = (make_plan(load(no_task, *changes)).disk_bytes for changes in ((), ["quantize.rescue={rounds: 2}"]))
+    assert more > one
+    with pytest.raises(ModelError, match="does not divide") as unfit:
+        make_plan(load(no_task, "quantize.methods=[{kind: gptq, group: 96}]"))
+    assert unfit.value.fix == "group: 128"
     words = str(refusal(no_task + "serve: {}\n"))
     assert "engine cannot run" in words
     assert "methods: [kquants]" in words
@@ -164,3 +171,39 @@ def test_what_cannot_be_is_refused_before_anything_is_taken(model: Path, tmp_pat
         run(load(no_task))
     assert caught.value.field == "quantize.measure.task"
     assert not (tmp_path / "store/artifacts").exists()
+
+
+def test_only_what_is_new_is_done_again(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    first = run_job(load(job_text(tmp_path, model, "[rtn]")), ray_cluster)
+    again = run_job(load(job_text(tmp_path, model, "[rtn, {kind: rtn, bits: 8}]")), ray_cluster)
+    done = {name: one["reused"] for name, one in again.report["stages"].items() if name.startswith(("quant", "meas"))}
+    assert done == {
+        "measure_unquantized_transformers": True, "quantize_rtn-4g32": True, "measure_rtn-4g32_transformers": True,
+        "quantize_rtn-8g32": False, "measure_rtn-8g32_transformers": False, "quantize": False,
+    }  # fmt: skip
+    Path("prompts.jsonl").write_text('{"prompt": "the cat", "answer": "1"}\n')
+    shutil.rmtree(next((tmp_path / "store/stages").glob("scores-*")))
+    other = run_job(load(job_text(tmp_path, model, "[rtn]")), ray_cluster)
+    stages = other.report["stages"]
+    assert stages["quantize_rtn-4g32"]["reused"]
+    assert not stages["measure_rtn-4g32_transformers"]["reused"], "other prompts: another score"
+    figures = [board_of(one)["rtn-4g32"]["figures"]["transformers"] for one in (first, other)]
+    assert figures[0]["kl"] == pytest.approx(figures[1]["kl"], rel=1e-4)
+
+
+def test_calibration_text_of_published_tokens(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    first = run_job(load(job_text(tmp_path, model, "[rtn]")), ray_cluster)
+    [name] = [one for one in first.store.names() if one.endswith("-tokens")]
+    tokens = first.store.get(name)
+    Path("train.jsonl").write_text("\n".join(map(json.dumps, conversations(2, 7))) + "\n")
+    text = job_text(tmp_path, model, "[gptq]")
+    with pytest.raises(DataError, match="too little calibration text"):
+        run_job(load(text), ray_cluster)
+    context = run_job(load(text, f"quantize.calibration.artifact={tokens.id}"), ray_cluster)
+    assert context.store.get("quantized-quantized").parents["tokens"] == tokens.id
+    with pytest.raises(ArtifactError, match="taken from tokens") as caught:
+        run_job(load(text, "quantize.calibration.artifact=small-base"), ray_cluster)
+    assert caught.value.field == "quantize.calibration.artifact"
+    with pytest.raises(ArtifactError, match="neither published nor made") as caught:
+        run(load(text, "quantize.calibration.artifact=nothing"))
+    assert caught.value.field == "quantize.calibration.artifact"
