@@ -30,7 +30,7 @@ class GridConfig(QuantizerConfig):
     keep: list[str] = Field(default_factory=list)
     """Patterns of layer names, such as `layers.0.mlp.down_proj`, that stay in 16 bits."""
     widen: list[str] = Field(default_factory=list)
-    """Patterns of layer names that get 8 bits. vLLM runs such layers on GPUs only."""
+    """Patterns of layer names that get 8 bits, without zero points. vLLM runs such layers on GPUs only."""
 
     @field_validator("keep", "widen")
     @classmethod
@@ -45,8 +45,9 @@ class GridConfig(QuantizerConfig):
         return value
 
     def engines(self, *, gpu: bool) -> tuple[str, ...]:
-        """Packed folders; vLLM's kernels for CPUs know 4 bits only."""
-        return ("transformers", "vllm") if gpu or (self.bits == 4 and not self.widen) else ("transformers",)
+        """Packed folders; vLLM knows 4 bits on CPUs, and 8 bits without zero points on GPUs."""
+        runs = self.bits == 4 or self.symmetric if gpu else self.bits == 4 and not self.widen
+        return ("transformers", "vllm") if runs else ("transformers",)
 
     def require_fits(self, widths: Mapping[str, int]) -> None:
         """As `QuantizerConfig.require_fits`: groups divide widths, and patterns name whole sets of layers."""
@@ -61,7 +62,7 @@ class GridConfig(QuantizerConfig):
         """Linear layer → its grid; those that keep 16 bits have none."""
         names = list(names)
         kept, wide = _named(self.keep, names), _named(self.widen, names)
-        eight = self.model_copy(update={"bits": 8})
+        eight = self.model_copy(update={"bits": 8, "symmetric": True})
         return {name: eight if name in wide else self for name in names if name not in kept}
 
     @property

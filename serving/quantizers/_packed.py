@@ -45,19 +45,19 @@ def section(grid: GridConfig, kept: list[str], wide: list[str]) -> dict[str, Any
         wide: layers that have 8 bits in place of the grid's.
     """
 
-    def group(targets: list[str], bits: int) -> dict[str, Any]:
+    def group(targets: list[str], bits: int, *, symmetric: bool) -> dict[str, Any]:
         return {
             "targets": targets,
             "weights": {
-                "num_bits": bits, "type": "int", "symmetric": grid.symmetric, "strategy": "group",
+                "num_bits": bits, "type": "int", "symmetric": symmetric, "strategy": "group",
                 "group_size": grid.group, "dynamic": False,
             },
         }  # fmt: skip
 
-    groups = {"group_0": group(["Linear"], grid.bits)}
+    groups = {"group_0": group(["Linear"], grid.bits, symmetric=grid.symmetric)}
     if wide:
         # The first group that fits a layer is the one that counts.
-        groups = {"group_0": group(wide, 8), "group_1": groups["group_0"]}
+        groups = {"group_0": group(wide, 8, symmetric=True), "group_1": groups["group_0"]}
     return {
         "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
         "config_groups": groups, "ignore": kept,

@@ -61,6 +61,8 @@ def solve(
     import torch
 
     levels = fit(weight, config)
+    if config.symmetric:  # of a layer that is widened; there is no zero point to search for
+        return encode(weight, levels, config), levels
     parts = weight.unflatten(1, (-1, config.group))
     best, least, penalty = levels, _cost(config, parts, levels), config.penalty
     for _ in range(config.iterations):
