@@ -17,7 +17,7 @@ from serving.quantizers import _folder, awq, gptq, rtn
 from serving.quantizers._on_grid import quantize_on_grid
 from serving.quantizers._source import open_source
 from serving.quantizers._walk import Layer, walk
-from tests.test_quantizers import IDS, logprobs, make_sharp_model, tensors
+from tests.test_quantizers import IDS, changed, dequantized, divergence, logprobs, make_sharp_model, tensors
 from tests.tiny import make_tokenizer
 
 TEXT = np.random.default_rng(0).integers(3, 500, (8, 48))
@@ -49,10 +49,6 @@ def make(folder: Path, family: str, dtype: torch.dtype = torch.bfloat16, **keys:
             parameter.data = 1 + 0.5 * torch.rand_like(parameter)
     model.to(dtype).save_pretrained(folder)
     return folder
-
-
-def divergence(before: torch.Tensor, after: torch.Tensor) -> float:
-    return float((before.exp() * (before - after)).sum(-1).mean())
 
 
 @pytest.mark.parametrize("kind", ["gptq", "awq"])
@@ -112,8 +108,6 @@ def test_scales_are_those_of_the_file(dtype: torch.dtype, tmp_path: Path) -> Non
     """Weights too small for a float16 scale become zeros, not noise; the text goes on through what the file holds."""
     model = make(tmp_path / "model", "llama", dtype)
     name = "model.layers.0.mlp.up_proj.weight"
-    from tests.test_quantizers import changed, dequantized
-
     model = changed(model, tmp_path / "small", lambda weights: weights[name][:, :32].mul_(1e-6))
     for config, text in ((gptq.Config(), TEXT), (rtn.Config(), None)):
         result = quantizer_of(config).quantize(model, tmp_path / config.kind, config, text)

@@ -102,6 +102,11 @@ def logprobs(folder: Path, ids: torch.Tensor, **keys: Any) -> torch.Tensor:
     return found
 
 
+def divergence(before: torch.Tensor, after: torch.Tensor) -> float:
+    """Nats a token."""
+    return float((before.exp() * (before - after)).sum(-1).mean())
+
+
 IDS = torch.from_numpy(np.random.default_rng(1).integers(3, 500, (2, 40)))
 
 
@@ -132,8 +137,7 @@ def dequantized(folder: Path, source: Path) -> dict[str, torch.Tensor]:
 def test_stock_transformers_loads_it(name: str, made: Callable[[str], Quantized], model: Path, tmp_path: Path) -> None:
     result = made(name)
     before, after = logprobs(model, IDS), logprobs(result.path, IDS)
-    kl = float((before.exp() * (before - after)).sum(-1).mean())
-    assert 0 < kl < (0.002 if "8" in name.rsplit("-", maxsplit=1)[-1] else 0.2)
+    assert 0 < divergence(before, after) < (0.002 if "8" in name.rsplit("-", maxsplit=1)[-1] else 0.2)
     assert (result.path / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
     stored = 8 * sum(tensor.numel() * tensor.element_size() for tensor in tensors(result.path).values())
     weights = sum(tensor.numel() for tensor in tensors(model).values())
@@ -274,8 +278,11 @@ def test_a_grid_holds_what_it_is_given() -> None:
 
 
 def test_single_layers_are_kept_or_widened(model: Path, text: NDArray[np.int64], tmp_path: Path) -> None:
-    config = gptq.Config(keep=[r"layers\.0\.mlp\.down"], widen=[r"layers\.1\.self_attn\.[qkv]_proj"])
-    result = gptq.quantize(model, tmp_path / "mixed", config, text)
+    spared = {"keep": [r"layers\.0\.mlp\.down"], "widen": [r"layers\.1\.self_attn\.[qkv]_proj"]}
+    result = gptq.quantize(model, tmp_path / "mixed", gptq.Config.model_validate(spared), text)
+    other = hqq.quantize(model, tmp_path / "hqq", hqq.Config.model_validate(spared))
+    assert result.layer_bits == other.layer_bits
+    assert divergence(logprobs(model, IDS), logprobs(other.path, IDS)) < 0.2
     assert result.tensor_types == {"int4": 10, "int8": 3}
     kept = "model.layers.0.mlp.down_proj.weight"
     with safe_open(result.path / "model.safetensors", framework="pt") as stored:
@@ -283,8 +290,7 @@ def test_single_layers_are_kept_or_widened(model: Path, text: NDArray[np.int64],
         wide = stored.get_slice("model.layers.1.self_attn.q_proj.weight_packed").get_shape()
         narrow = stored.get_slice("model.layers.0.self_attn.q_proj.weight_packed").get_shape()
     assert wide[1] == 2 * narrow[1]
-    before, after = logprobs(model, IDS), logprobs(result.path, IDS)
-    assert float((before.exp() * (before - after)).sum(-1).mean()) < 0.2
+    assert divergence(logprobs(model, IDS), logprobs(result.path, IDS)) < 0.2
     with pytest.raises(ModelError, match="names no layer"):
         gptq.quantize(model, tmp_path / "typo", gptq.Config(keep=["layers.7"]), text)
     assert not (tmp_path / "typo").exists()
