@@ -306,6 +306,13 @@ def test_no_network() -> None:
     assert holds("import asyncio\nasync def one(): return 1\nassert asyncio.run(one()) == 1")
 
 
+def test_no_memory_beside_the_limit() -> None:
+    """Shared memory that is not attached, and files in memory, count against no limit of the process."""
+    assert holds("import os\ntry: os.memfd_create('x')\nexcept PermissionError: pass\nelse: raise ValueError")
+    shared = "ctypes.CDLL(None, use_errno=True).shmget(0, 1 << 20, 0o1600)"
+    assert holds(f"import ctypes, errno\nassert {shared} == -1\nassert ctypes.get_errno() == errno.EPERM")
+
+
 def test_no_sockets_in_files(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as hidden:
         server.bind(str(tmp_path / "socket"))
