@@ -20,6 +20,7 @@ import pytest
 
 from cluster.errors import DataError, ResourceError
 from trainers.rewards import Sample
+from trainers.rewards import code as code_reward
 from trainers.rewards.code import Config, score
 from trainers.rl import sandbox
 from trainers.rl.judging import RewardActor
@@ -480,7 +481,11 @@ def _in_a_fork(dropped: list[int], ask: Callable[[], str]) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes rights away that only root has")
-def test_without_rights_code_is_not_run() -> None:
+def test_without_rights_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(RIGHT)
+    told = _in_a_fork([CAP_SYS_ADMIN, CAP_SETFCAP], lambda: str(run(RIGHT)))
+    assert told.startswith("OSError: a sandbox could not be made"), "it ran before: this reward alone has failed"
+    monkeypatch.setattr(code_reward, "_KNOWN", set())
     told = _in_a_fork([CAP_SYS_ADMIN, CAP_SETFCAP], lambda: str(run(RIGHT)))
     assert told.startswith("ResourceError: Code cannot be run in isolation")
     for part in ("field:", "got:", "expected:", "fix:", "not permitted"):
