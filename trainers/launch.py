@@ -79,7 +79,7 @@ class Workers:
         wait_s: `wait_of` the jobs.
     """
 
-    def __init__(self, cluster: ClusterConfig, folder: Path, wait_s: float) -> None:
+    def __init__(self, cluster: ClusterConfig, folder: Path, wait_s: float = _COLLECTIVE_S) -> None:
         self._cluster, self._folder, self._wait_s = cluster, folder, wait_s
         self._series = Series(folder / "series")
         self._thread: threading.Thread | None = None
