@@ -328,7 +328,10 @@ def test_of_several_answers_the_extremes_are_compared(judge_model: Path, tmp_pat
             ("never mixed",),
         ),
         (
-            ["train.objective.algorithm={kind: grpo, max_correction: null}", "train.objective.rollouts.max_staleness=1"],
+            [
+                "train.objective.algorithm={kind: grpo, max_correction: null}",
+                "train.objective.rollouts.max_staleness=1",
+            ],
             ("off-policy", "max_correction"),
         ),
         (["train.objective.heldout_rewards=[{kind: number}]", "train.evaluation=null"], ("never asked",)),

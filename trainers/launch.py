@@ -58,6 +58,7 @@ def result_of_training(job: Job) -> dict[str, Any]:
 
 
 _MAX_RESTARTS = 50
+"""Of workers that train a series, in all; a single job has its own bound."""
 _COLLECTIVE_S = 1800.0
 
 
@@ -66,9 +67,6 @@ def wait_of(config: TrainConfig) -> float:
     alone while the rest wait, as long as the objective says (`alone_s`).
     """
     return _COLLECTIVE_S + float(getattr(config.objective, "alone_s", 0.0))
-
-
-"""Of workers that train a series, in all; a single job has its own bound."""
 
 
 class Workers:
