@@ -23,7 +23,7 @@ from jobs.rollouts_filter import Parser, require_column
 from trainers.rl.rollouts import META, REWARD
 
 _BEFORE = ("version", "example", "epoch", "group", "seed", "prompt", "completion")
-_AFTER = ("reward", "advantage")
+_AFTER = ("reward", "trained", "advantage")
 _SHOWN = 10
 _KEPT = 4096
 """Rows that are held beside those wanted, at most, when rollouts are sorted."""
@@ -65,7 +65,9 @@ class RolloutFile:
         """Column → its Arrow type: of the file as a whole, as they are written, and each component of the reward."""
         whole = {name: pa.int64() for name in ("step", "round") if name in self.meta}
         rewards = [name for name in self._schema.names if name.startswith(REWARD)]
-        written = {name: self._schema.field(name).type for name in (*_BEFORE, *rewards, *_AFTER)}
+        written = {
+            name: self._schema.field(name).type for name in (*_BEFORE, *rewards, *_AFTER) if name in self._schema.names
+        }
         return {**whole, **written, "length": pa.int32(), "ended": pa.bool_()}
 
     def read(self, where: str | None = None) -> Any:
@@ -104,7 +106,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(
             "A file of rollouts cannot be read.", field=str(path), got=(str(error) or repr(error)).splitlines()[0],
-            fix="a training that needs it goes on from an earlier checkpoint once it is removed",
+            fix="restore it: a training that needs it does not go on without it (or begins again with --fresh)",
         ) from None  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from cluster.errors import DataError, ResourceError
 from trainers.rewards import Sample
+from trainers.rewards import code as code_reward
 from trainers.rewards.code import Config, score
 from trainers.rl import sandbox
 from trainers.rl.judging import RewardActor
@@ -306,6 +307,13 @@ def test_no_network() -> None:
     assert holds("import asyncio\nasync def one(): return 1\nassert asyncio.run(one()) == 1")
 
 
+def test_no_memory_beside_the_limit() -> None:
+    """Shared memory that is not attached, and files in memory, count against no limit of the process."""
+    assert holds("import os\ntry: os.memfd_create('x')\nexcept PermissionError: pass\nelse: raise ValueError")
+    shared = "ctypes.CDLL(None, use_errno=True).shmget(0, 1 << 20, 0o1600)"
+    assert holds(f"import ctypes, errno\nassert {shared} == -1\nassert ctypes.get_errno() == errno.EPERM")
+
+
 def test_no_sockets_in_files(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as hidden:
         server.bind(str(tmp_path / "socket"))
@@ -473,7 +481,11 @@ def _in_a_fork(dropped: list[int], ask: Callable[[], str]) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes rights away that only root has")
-def test_without_rights_code_is_not_run() -> None:
+def test_without_rights_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(RIGHT)
+    told = _in_a_fork([CAP_SYS_ADMIN, CAP_SETFCAP], lambda: str(run(RIGHT)))
+    assert told.startswith("OSError: a sandbox could not be made"), "it ran before: this reward alone has failed"
+    monkeypatch.setattr(code_reward, "_KNOWN", set())
     told = _in_a_fork([CAP_SYS_ADMIN, CAP_SETFCAP], lambda: str(run(RIGHT)))
     assert told.startswith("ResourceError: Code cannot be run in isolation")
     for part in ("field:", "got:", "expected:", "fix:", "not permitted"):

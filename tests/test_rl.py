@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from trainers.formats import prompts
 from trainers.launch import Workers, result_of_training, train
 from trainers.loop import Job
 from trainers.models import load_model
+from trainers.objectives.rl import Objective
 from trainers.rl import writing
 from trainers.rl.config import SyncConfig
 from trainers.rl.rollouts import Rollout, read_rollouts
@@ -188,7 +190,7 @@ def test_a_job_keeps_every_rollout_and_publishes(
 @pytest.mark.parametrize(
     ("algorithm", "changes", "workers"),
     [
-        ({"kind": "ppo", "kl": 0.1, "adaptive_kl": {"target": 1.0, "horizon": 100}}, {}, 1),
+        ({"kind": "ppo", "kl": 0.1, "adaptive_kl": {"target": 1.0, "horizon": 100}}, {"deepspeed": {"stage": 3}}, 2),
         ({"kind": "ppo", "kl": 0.1, "critic_rate": 2.0}, {"adapter": LORA}, 1),
         ({"kind": "rloo", "kl": 0.05}, {"deepspeed": {"stage": 3}}, 2),
         ({"kind": "reinforce_pp", "kl": 0.05}, {"adapter": LORA, "deepspeed": {"stage": 2}}, 2),
@@ -214,6 +216,19 @@ def test_every_algorithm_trains_on_its_own_rollouts(
         assert done.lines[0]["value_loss"] > 0
     if "adaptive_kl" in algorithm:
         assert done.lines[4]["kl_coefficient"] != algorithm["kl"]
+
+
+@pytest.mark.parametrize("normalize", ["tokens", "sequences", "length"])
+def test_figures_are_means_a_token_whatever_the_loss_is_divided_by(normalize: str) -> None:
+    algorithm = {"kind": "grpo", "normalize": normalize}
+    settings = config({"algorithm": algorithm, "rollouts": {"prompts": 4, "group": 4, "max_new_tokens": 100}})
+    objective: Any = Objective(settings.objective, SimpleNamespace(pad_token_id=0))  # type: ignore[arg-type]
+    sequence = torch.tensor([0, 0, 1, 1, 1, 1, 2])
+    weights = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]) / (100 if normalize == "length" else 1)
+    shares = objective._shares(weights, SimpleNamespace(sequence=sequence, num_sequences=3))
+    terms = 6 if normalize == "tokens" else 2
+    assert float(shares.sum() / terms) == pytest.approx(1.0)
+    assert shares[-1] == 0, "its reward failed"
 
 
 # --- weight sync
@@ -396,6 +411,10 @@ def test_only_mixed_groups_are_trained_on(alone: Trainer, tmp_path: Path) -> Non
     for number, meta in enumerate(metas):
         rewards = [{one.reward for one in done.round(number) if one.group == group} for group in range(2)]
         assert all(len(values) > 1 for values in rewards) or len(meta["draws"]) == 5
+        written = done.round(number)
+        assert len(written) == 8 * len(meta["draws"]), "what is not trained on is kept"
+        assert {one.group for one in written if one.trained} == {0, 1}
+        assert done.lines[number]["reward"] == pytest.approx(np.mean([one.reward for one in written]))
 
 
 # --- asynchronous

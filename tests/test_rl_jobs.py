@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.connect import Capacity
-from cluster.errors import ResourceError
+from cluster.errors import ConfigError, ResourceError
 from cluster.rundir import read_metrics
 from jobs.plan import make_plan, require_room
 from jobs.sweep.space import load_sweep
@@ -122,6 +122,31 @@ def test_a_judge_s_preferences_become_a_reward(ray_cluster: Capacity, model: Pat
     assert sorted(dataset.parents) == ["model small-base"]
     context = run_job(load(common + RL.format(root=tmp_path, algorithm="{kind: grpo, kl: 0.01}")), ray_cluster)
     assert [line["step"] for line in read_metrics(context.run.metrics_file)] == [1, 2, 3, 4]
+
+
+def test_a_population_moves_weights_with_their_rollouts(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
+    text = COMMON.format(root=tmp_path, model=model) + RL.format(root=tmp_path, algorithm="grpo")
+    tree = yaml.safe_load(text)
+    tree["train"]["objective"]["rewards"] = [{"kind": "pattern", "pattern": "e", "whole": False}]
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(tree))
+    sweep = {
+        "name": "moving", "job": "job.yaml", "search": "random", "concurrency": 1, "budget": {"trials": 2},
+        "space": {"train.learning_rate": {"loguniform": [1e-5, 3e-2]}},
+        "objective": {"metric": "heldout_reward", "direction": "maximize"},
+        "scheduler": {"kind": "pbt", "every_steps": 2, "quantile": 0.5},
+    }  # fmt: skip
+    (tmp_path / "moving.yaml").write_text(yaml.safe_dump(sweep))
+    record, _ = searched(load_sweep(tmp_path / "moving.yaml", []), tmp_path / "store", ray_cluster)
+    assert all(one.status == "finished" for one in record.trials), json.dumps([one.reason for one in record.trials])
+    [moved] = [one for one in record.trials if one.moves]
+    assert [step for step, _ in moved.curve] == [2, 4]
+    files = sorted(path.name for path in (tmp_path / "store/runs" / moved.run).glob("rollouts/*/round-*.parquet"))
+    assert files.count("round-000000.parquet") == 2, "its own before, and that of the weights it went on with"
+    rounds = tree["train"]["objective"]["rollouts"]
+    sweep["space"] = {"train.objective.rollouts.group": {"choice": [rounds["group"], 2]}}
+    (tmp_path / "moving.yaml").write_text(yaml.safe_dump(sweep))
+    with pytest.raises(ConfigError, match=r"cannot change that key on the way"):
+        load_sweep(tmp_path / "moving.yaml", [])
 
 
 def test_rl_is_swept(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.connect import ClusterConfig, result_of
 from cluster.errors import ClusterError, RaysmithError
+from trainers.config import TrainConfig
 from trainers.loop import Job
 from trainers.outcome import read_failure, read_memory, read_outcome
 from trainers.worker import Series, series_worker, worker
@@ -31,7 +32,7 @@ def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     try:
-        _fit(worker, {"job": job}, cluster, job.folder, job.config.checkpoint.max_failures)
+        _fit(worker, {"job": job}, cluster, job.folder, job.config.checkpoint.max_failures, wait_of(job.config))
     except ClusterError as error:
         raise read_failure(job.folder, job.attempt) or error from None
     found = result_of_training(job)
@@ -58,6 +59,14 @@ def result_of_training(job: Job) -> dict[str, Any]:
 
 _MAX_RESTARTS = 50
 """Of workers that train a series, in all; a single job has its own bound."""
+_COLLECTIVE_S = 1800.0
+
+
+def wait_of(config: TrainConfig) -> float:
+    """Seconds after which a worker that waits for the others takes them for hung: they train, or one of them works
+    alone while the rest wait, as long as the objective says (`alone_s`).
+    """
+    return _COLLECTIVE_S + float(getattr(config.objective, "alone_s", 0.0))
 
 
 class Workers:
@@ -65,10 +74,11 @@ class Workers:
 
     Args:
         folder: new or empty; the series and Ray Train's own state lie there.
+        wait_s: `wait_of` the jobs.
     """
 
-    def __init__(self, cluster: ClusterConfig, folder: Path) -> None:
-        self._cluster, self._folder = cluster, folder
+    def __init__(self, cluster: ClusterConfig, folder: Path, wait_s: float = _COLLECTIVE_S) -> None:
+        self._cluster, self._folder, self._wait_s = cluster, folder, wait_s
         self._series = Series(folder / "series")
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -101,7 +111,9 @@ class Workers:
 
     def _run(self) -> None:
         try:
-            _fit(series_worker, {"folder": self._series.folder}, self._cluster, self._folder, _MAX_RESTARTS)
+            _fit(
+                series_worker, {"folder": self._series.folder}, self._cluster, self._folder, _MAX_RESTARTS, self._wait_s
+            )
         except BaseException as error:  # the caller's thread learns of it, whatever it is
             self._error = error
 
@@ -112,6 +124,7 @@ def _fit(
     cluster: ClusterConfig,
     folder: Path,
     max_failures: int,
+    wait_s: float,
 ) -> None:
     """Run a function in Ray Train's workers, whose state lies in `folder`.
 
@@ -131,7 +144,7 @@ def _fit(
             use_gpu=use_gpu,
             resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker},
         ),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=round(wait_s)),
         run_config=RunConfig(
             name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=max_failures)
         ),

@@ -307,6 +307,10 @@ class Training:
 
     def _guard(self, step: int, loss: float, data: StepData) -> None:
         """Stop a training whose loss has stayed far above what it was."""
+        from trainers.objectives import module_of
+
+        if getattr(module_of(self.config.objective), "MEASURES_ITSELF", False):
+            return  # a surrogate, in units of the rewards: neither falls as the policy gets better
         state, guard = self.state, self.config.divergence
         state.diverged_for = state.diverged_for + 1 if loss > state.best_mean + guard.nats_above_best else 0
         if state.diverged_for >= guard.steps:

@@ -208,7 +208,7 @@ def load_model(folder: Path, dtype: torch.dtype, head: str | None = None, held: 
 
     Args:
         dtype: of the weights; of a quantized model, of what is not quantized and of the computation.
-        head: a key of `HEADS`, default: the folder's own; `reward` is one scalar, new and zero if the folder has none.
+        head: a key of `HEADS`, default: the folder's own; `reward` is one scalar, newly drawn if the folder has none.
         held: `nf4` or `int8` quantizes the linear layers, all but the head; such a model cannot be trained itself.
     """
     import transformers

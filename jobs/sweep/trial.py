@@ -31,14 +31,14 @@ from jobs.sweep.schedulers import OVER, SCORE, STEP
 from jobs.sweep.space import Sweep
 from trainers.checkpoint import Folder, Marker, checkpoint_folder, list_checkpoints, step_name
 from trainers.gate import Gate
-from trainers.launch import Workers, result_of_training
+from trainers.launch import Workers, result_of_training, wait_of
 from trainers.loop import Job
 
 _POLL_S = 0.05
 _STOP_S = 1800.0
 """A trial is told to stop at each step, and one of a large model may take minutes."""
 _END_S = 120.0
-_ORIGIN = "origin.json"
+_ORIGIN, _ROLLOUTS = "origin.json", "rollouts"
 _WORST = 1e9
 """What schedulers are told of a trial that failed."""
 
@@ -150,7 +150,8 @@ class TrialRun(tune.Trainable):
                 _place(Path(self._origin["folder"]), job)
                 shutil.rmtree(self._origin["folder"])
             if self._workers is None:
-                self._workers = Workers(self._config.cluster, self._given.folder / "workers" / _unique(self._number))
+                folder = self._given.folder / "workers" / _unique(self._number)
+                self._workers = Workers(self._config.cluster, folder, wait_of(job.config))
             number = self._workers.start(job)
             end = undo.pop_all()
         return Running(job, gate, number, context, end, MetricsTail(job.metrics_file))
@@ -289,6 +290,8 @@ class TrialRun(tune.Trainable):
         marker = self._checkpoint_of(folder, self._reported)
         name = step_name(marker.step)
         _copy(Path(folder.path(name)), target / name)
+        if (rollouts := _rollouts(job)).is_dir():
+            _copy(rollouts, target / _ROLLOUTS)
         write_json(target / _ORIGIN, {
             "source": job.run, "step": marker.step,
             "sha256": digest({file: record.sha256 for file, record in marker.files.items()}),
@@ -337,6 +340,11 @@ def _checkpoints(job: Job) -> Folder:
     return checkpoint_folder(job.config, job.folder, job.run, job.name)
 
 
+def _rollouts(job: Job) -> Path:
+    """Where reinforcement learning keeps what it goes on with, beside the checkpoint."""
+    return job.metrics_file.parent / _ROLLOUTS / job.name
+
+
 def _place(source: Path, job: Job) -> None:
     """Let a copied checkpoint be the only one of a training."""
     folder = _checkpoints(job)
@@ -344,6 +352,9 @@ def _place(source: Path, job: Job) -> None:
         folder.remove(name)
     for step in source.glob("step-*"):
         _copy(step, Path(folder.path(step.name)))
+    if (source / _ROLLOUTS).is_dir():
+        shutil.rmtree(_rollouts(job), ignore_errors=True)
+        _copy(source / _ROLLOUTS, _rollouts(job))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -51,6 +51,16 @@ class AlgorithmConfig(PluginConfig):
     """Train on completions that `max_new_tokens` cut off, too; false: they count in the advantages, not in the loss
     (DAPO's overlong filtering)."""
 
+    def require_fits(self, group: int) -> None:
+        """Refuse keys that would do nothing.
+
+        Args:
+            group: completions of a prompt.
+
+        Raises:
+            ConfigValueError: naming them.
+        """
+
     @property
     def needs_reference(self) -> bool:
         """Whether log-probabilities of the reference model are wanted."""

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from cluster.config import Config as Section
+from cluster.errors import ConfigValueError
 from trainers.algorithms import AlgorithmConfig, Credit, Round, TokenLoss, Tokens
 from trainers.rl.credit import generalized_advantages, scored_tokens, token_rewards, whitened
 from trainers.rl.surrogate import clipped
@@ -51,6 +52,14 @@ class Config(AlgorithmConfig):
     """Factor on the learning rate for the critic."""
     critic: str | None = None
     """A published reward model that the critic begins as; default: the base model with a head of zeros."""
+
+    def require_fits(self, group: int) -> None:  # noqa: ARG002 - one signature for all
+        """As `AlgorithmConfig.require_fits`."""
+        if self.adaptive_kl is not None and self.kl == 0:
+            raise ConfigValueError(
+                "A coefficient of zero cannot adapt: it is multiplied.", got="algorithm.kl: 0 with adaptive_kl",
+                expected="a first coefficient above 0, such as 0.05",
+            )  # fmt: skip
 
 
 def credit(config: Config, data: Round) -> Credit:

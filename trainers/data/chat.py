@@ -149,6 +149,18 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Messages, where:
         return _template(tokenizer, messages, prompt=True)
 
 
+def without_marks(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A text that someone else wrote, without what the tokenizer would read as a mark of the template.
+
+    After the end of a turn, for one, an answer could speak for its judge.
+    """
+    marks = sorted(set(tokenizer.get_added_vocab()) | set(tokenizer.all_special_tokens), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, marks))) if marks else None
+    while pattern is not None and pattern.search(text):  # again: what is left may make up another
+        text = pattern.sub("", text)
+    return text
+
+
 @contextmanager
 def _told_where(where: str) -> Iterator[None]:
     from jinja2 import TemplateError

@@ -82,6 +82,18 @@ class Config(PluginConfig):
                 "The algorithm compares the completions of a prompt.", got=f"rollouts.group: {self.rollouts.group}",
                 expected="2 or more, or an algorithm that needs no group, such as ppo",
             )  # fmt: skip
+        if self.rollouts.group < 2 and self.rollouts.only_mixed_groups:
+            raise ConfigValueError(
+                "A group of one completion is never mixed.", got="rollouts.only_mixed_groups with rollouts.group: 1",
+                expected="a group of 2 or more",
+            )  # fmt: skip
+        if self.rollouts.max_staleness and self.settings.max_correction is None:
+            raise ConfigValueError(
+                "Rounds that are written ahead are off-policy, and nothing corrects for it.",
+                got=f"rollouts.max_staleness: {self.rollouts.max_staleness}, algorithm.max_correction: null",
+                expected="a bound of the importance weights, such as max_correction: 2",
+            )  # fmt: skip
+        self.settings.require_fits(self.rollouts.group)
         return self
 
     @property
@@ -148,6 +160,11 @@ class Config(PluginConfig):
         return memory_beside(self, shape, 4 if config.dtype == "float32" else 2, longest, artifact_bytes)
 
     @property
+    def alone_s(self) -> float:
+        """Seconds that a round may take on worker 0 while the others wait: every draw, and one written twice."""
+        return (1 + self.rollouts.max_draws) * self.sync.writing_timeout_s
+
+    @property
     def more_tokens(self) -> int:
         """Tokens by which a sequence may be longer than its sample, a prompt."""
         return self.rollouts.max_new_tokens
@@ -181,12 +198,20 @@ class Config(PluginConfig):
 
 
 def refuse_unsupported(config: TrainConfig, workers: int) -> None:  # noqa: ARG001 - one signature for all objectives
-    """Refuse batches that do not share out a round evenly.
+    """Refuse batches that do not share out a round evenly, an adapter that the sampler cannot write with, and held-out
+    rewards that are never asked.
 
     Raises:
         ConfigValueError: with the figures.
+        ConfigError: naming the key.
     """
     objective: Any = config.objective
+    objective.sampling.require_fits(config.adapter)
+    if objective.heldout_rewards and config.evaluation is None:
+        raise ConfigValueError(
+            "Held-out rewards are never asked.", got="objective.heldout_rewards without evaluation",
+            expected="train.evaluation: {every_steps: …}",
+        )  # fmt: skip
     completions, batch = objective.rollouts.completions, config.batch.sequences
     if completions % batch:
         raise ConfigValueError(
@@ -215,7 +240,9 @@ class Objective:
         """Trained beside the policy, if the algorithm has one (`trainers.rl.critic`)."""
 
     def prepare(self, job: Job) -> None:
-        """Make the critic, if the algorithm has one."""
+        """See that the rewards can judge what this model writes, and make the critic, if the algorithm has one."""
+        for reward in [*self._config.reward_configs, *self._config.heldout_configs]:
+            reward.require_fits(job.base, job.artifacts)
         if self._config.settings.CRITIC:
             from trainers.rl.critic import make_critic
 
@@ -285,15 +312,21 @@ class Objective:
             num_sequences=int(tensors["sequence"][-1]) + 1,
         )  # fmt: skip
         found = self._algorithm.loss(self._config.settings, tokens)
-        weights = tensors["weights"]
-        figures = {name: (weights * value).sum() for name, value in found.figures.items()}
-        return Loss(
-            (weights * found.loss).sum(),
-            {
-                **figures, "entropy": (weights * entropy).sum(),
-                "drift": (weights * (old - tensors["sampled"]).abs()).sum(),
-            },
-        )  # fmt: skip
+        told = {**found.figures, "entropy": entropy, "drift": (old - tensors["sampled"]).abs()}
+        shares = self._shares(tensors["weights"], tokens)
+        return Loss((tensors["weights"] * found.loss).sum(), {name: (shares * one).sum() for name, one in told.items()})
+
+    def _shares(self, weights: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        """What each token has of a figure, so that figures are means a token, whatever the loss is divided by."""
+        import torch
+
+        counted = (weights > 0).float()
+        if self._config.settings.normalize == "tokens":
+            return counted
+        lengths = torch.zeros(tokens.num_sequences, device=weights.device).index_add(
+            0, tokens.sequence, torch.ones_like(weights)
+        )
+        return counted / lengths[tokens.sequence]
 
     def _correction(self, old: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
         bound = self._config.settings.max_correction

@@ -42,6 +42,8 @@ from trainers.rl.config import RewardConfig
 _BLOCK = re.compile(
     r"^ {0,3}```[ \t]*(?:python3?|py)\b[^\n]*\n(.*?)(?:^ {0,3}```|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE
 )
+_KNOWN: set[str] = set()
+"""Holds `ISOLATED` once code has run in isolation in this process."""
 
 
 class Config(RewardConfig):
@@ -76,6 +78,7 @@ def score(config: Config, sample: Sample) -> float:
     Raises:
         DataError: the tests are no Python code.
         ResourceError: this machine does not allow the isolation; the code was not run.
+        OSError: it allowed it before, and now there are too many processes, say.
         TimeoutError: the machine did not get to an answer within `timeout_s`.
     """
     tests = _tests_of(config, sample)
@@ -132,7 +135,11 @@ def _passed(config: Config, sources: list[str]) -> int:
             process.communicate()
     isolated, _, passed = output.decode().partition("\n")
     if isolated != sandbox.ISOLATED:
-        raise _no_isolation(isolated or f"the sandbox ended with status {process.returncode}")
+        got = isolated or f"the sandbox ended with status {process.returncode}"
+        if sandbox.ISOLATED in _KNOWN:  # what the machine allows it refused for a moment: one reward has failed
+            raise OSError(f"a sandbox could not be made: {got}")
+        raise _no_isolation(got)
+    _KNOWN.add(isolated)
     return int(passed or 0)
 
 

@@ -27,6 +27,12 @@ class Config(RewardConfig):
     bound: float | None = None
     """Scores are cut off at this distance from zero; default: not at all."""
 
+    def require_fits(self, base: Path, artifacts: Mapping[str, Path]) -> None:
+        """As `RewardConfig.require_fits`: it reads the policy's token ids."""
+        from trainers.rl.critic import require_reward_model
+
+        require_reward_model(self.artifact, artifacts[self.artifact], base, "train.objective.rewards")
+
 
 class Scorer:
     """The model, held in memory."""

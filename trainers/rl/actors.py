@@ -6,6 +6,7 @@ actor died in between is asked for again of the one that took its place.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from cluster.errors import ClusterError, RaysmithError
 
 R = TypeVar("R")
+_ERROR = re.compile(r"[\w.]+(Error|Exception)\b")
 
 
 class Lost(Exception):  # noqa: N818 - what happened, not an error of ours
@@ -72,7 +74,7 @@ class Pool(Generic[R]):
             again: ask again if the actor died.
 
         Raises:
-            ClusterError: they died too often.
+            ClusterError: they died too often, or cannot start.
             Lost: the actor was too slow, or died and is not asked again; `replace` has another one take its place.
         """
         import ray
@@ -89,6 +91,11 @@ class Pool(Generic[R]):
                     raise error.cause from None
                 raise  # a bug of ours, or the engine's: its traceback is wanted
             except RayActorError as error:
+                if error.actor_init_failed:
+                    raise ClusterError(
+                        f"A {self._what} cannot start.", field="train.objective", got=_cause(str(error)),
+                        fix="correct what it names; the run goes on from its last checkpoint",
+                    ) from None  # fmt: skip
                 self.replace(call, str(error).strip().splitlines()[0])
                 if not again:
                     raise Lost("its process died") from None
@@ -121,3 +128,10 @@ class Pool(Generic[R]):
 
         for actor in self.actors:
             ray.kill(actor)
+
+
+def _cause(traceback: str) -> str:
+    """The error that a traceback ends with, without the way there."""
+    lines = traceback.strip().splitlines()
+    begins = [at for at, line in enumerate(lines) if _ERROR.match(line)]
+    return "\n".join(lines[begins[-1] if begins else -1 :])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -51,15 +53,28 @@ class RewardConfig(PluginConfig):
         """The component's name."""
         return self.name or self.kind
 
+    def require_fits(self, base: Path, artifacts: Mapping[str, Path]) -> None:
+        """Refuse a policy whose completions this reward cannot judge, before anything is written.
+
+        Args:
+            base: the folder of the model that is trained.
+
+        Raises:
+            ModelError: with what would fit.
+        """
+
 
 class SyncConfig(Config):
     """How weights come to the samplers, and what is watched."""
 
     timeout_s: PositiveFloat = 300.0
     """Seconds in which a sampler must have taken over new weights; with rounds written ahead, it first ends those."""
+    writing_timeout_s: PositiveFloat = 3600.0
+    """Seconds in which a sampler must have written its share of a round; one that has not is ended and replaced."""
     max_drift: PositiveFloat = 0.05
     """Mean |Δ log p|, nats a token, between sampler and learner on fresh rollouts of the same version, above which an
-    alarm is raised: rounding gives 0.001 to 0.02, other weights or another template much more."""
+    alarm is raised: rounding gives 0.001 to 0.02, other weights or another template much more. Where rounds are
+    written ahead, only the first is fresh: later drift is also that of the weights."""
     max_sampler_failures: NonNegativeInt = 3
     """Deaths of samplers in a round that are survived by starting them anew."""
 

@@ -47,16 +47,22 @@ class ContrastJudge:
         """Log p of each answer, nats."""
         import torch
 
-        from trainers.data.chat import render_prompt
+        from trainers.data.chat import render_prompt, without_marks
 
         starts = [
             render_prompt(
                 self._tokenizer,
-                [{"role": "system", "content": instruction}, {"role": "user", "content": prompt}],
+                [
+                    {"role": "system", "content": instruction},
+                    {"role": "user", "content": without_marks(self._tokenizer, prompt)},
+                ],
             )
             for prompt in prompts
         ]
-        replies = [self._tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+        replies = [
+            self._tokenizer(without_marks(self._tokenizer, answer), add_special_tokens=False)["input_ids"]
+            for answer in answers
+        ]
         order = sorted(range(len(starts)), key=lambda index: len(starts[index]) + len(replies[index]))
         found = [0.0] * len(starts)
         with torch.inference_mode():

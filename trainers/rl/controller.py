@@ -57,7 +57,8 @@ class Controller:
         self._config, self._objective = config, objective
         self._data, self._heldout = training.data, training.heldout
         self._tokenizer = load_tokenizer(job.base)
-        longest = int(self._data.lengths.max()) + objective.rollouts.max_new_tokens
+        stores = [self._data] if self._heldout is None else [self._data, self._heldout]
+        longest = max(int(one.lengths.max()) for one in stores) + objective.rollouts.max_new_tokens
         self._samplers = Samplers(
             objective.sampling, setup_of(job.base, config, self._tokenizer, job.threads, longest), objective.sync
         )
@@ -76,7 +77,7 @@ class Controller:
             self._samplers.send(version, weights)
 
     def round(self, number: int) -> tuple[list[Rollout], list[int]]:
-        """The judged rollouts of a round, and the draws it used."""
+        """The judged rollouts of a round, those that are not trained on included, and the draws it used."""
         rollouts_config = self._objective.rollouts
         for ahead in range(number, min(number + rollouts_config.max_staleness, self._last_round) + 1):
             if ahead not in self._ahead:
@@ -89,10 +90,10 @@ class Controller:
                 draw = self._begin()
                 more_mixed, more_same = _split(self._finish(draw))
                 mixed, same, draws = mixed + more_mixed, same + more_same, [*draws, draw.number]
-            groups = (mixed + same)[: rollouts_config.prompts]
+            groups = mixed + same
         for at, group in enumerate(groups):
             for rollout in group:
-                rollout.group = at
+                rollout.group, rollout.trained = at, at < rollouts_config.prompts
         return [rollout for group in groups for rollout in group], draws
 
     def _begin(self) -> Draw:

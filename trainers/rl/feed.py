@@ -83,9 +83,12 @@ class RolloutFeed:
         if self._training.rank == 0:
             forget_later(self._folder, begun, self._step)
             metas = [read_meta(round_file(self._folder, at)) for at in range(begun)]
+            measured = 0
             for path in sorted(self._folder.glob("heldout-*.parquet")):
                 rollouts, meta = read_rollouts(path)
                 self._alarm.recall(meta, rollouts)
+                measured = max(measured, meta["step"])
+            self._training_rewards = [meta["reward"] for meta in metas if meta["step"] >= measured]
             self._controller = Controller(self._training, {draw for meta in metas for draw in meta["draws"]})
             self._kl = metas[-1]["next_kl"] if metas else self._kl
         self._kl = self._shared(self._kl)
@@ -150,16 +153,20 @@ class RolloutFeed:
         drawn = None
         if self._controller is not None:
             drawn = self._controller.round(number)
-        rollouts, draws = self._shared(drawn)
+        written, draws = self._shared(drawn)
+        rollouts = [one for one in written if one.trained]
         self._score(rollouts)
         data = self._round(rollouts)
-        current = self._credited(number, rollouts, data)
+        current = self._credited(number, rollouts, data, written)
         distance = self._distance(data)
         next_kl = getattr(self._algorithm, "next_kl", None)
         after = self._kl if next_kl is None else next_kl(self._settings, self._kl, distance, len(rollouts))
         if self._controller is not None:
-            meta = {"round": number, "step": self._step, "draws": draws, "kl": self._kl, "next_kl": after}
-            write_rollouts(round_file(self._folder, number), rollouts, meta)
+            meta = {
+                "round": number, "step": self._step, "draws": draws, "kl": self._kl, "next_kl": after,
+                "reward": current.figures["reward"],
+            }  # fmt: skip
+            write_rollouts(round_file(self._folder, number), written, meta)
             self._training_rewards.append(current.figures["reward"])
             for label, failed in self._controller.failures.items():
                 current.figures[f"failed_{label}"] = float(failed)
@@ -170,9 +177,10 @@ class RolloutFeed:
         read = None
         if self._training.rank == 0:
             read = read_rollouts(round_file(self._folder, number))
-        rollouts, meta = self._shared(read)
+        written, meta = self._shared(read)
+        rollouts = [one for one in written if one.trained]
         self._kl = meta["kl"]
-        current = self._credited(number, rollouts, self._round(rollouts))
+        current = self._credited(number, rollouts, self._round(rollouts), written)
         self._kl = meta["next_kl"]
         return current
 
@@ -200,15 +208,16 @@ class RolloutFeed:
             reference=flat(rollouts, "reference"), values=flat(rollouts, "values"), kl=self._kl,
         )  # fmt: skip
 
-    def _credited(self, number: int, rollouts: list[Rollout], data: Round) -> _Current:
+    def _credited(self, number: int, rollouts: list[Rollout], data: Round, written: list[Rollout]) -> _Current:
         credit: Credit = self._algorithm.credit(self._settings, data)
         ends = np.cumsum(data.lengths)[:-1]
         advantages = np.split(credit.advantages, ends)
         returns = np.split(credit.returns if credit.returns is not None else np.zeros_like(credit.advantages), ends)
         for rollout, advantage in zip(rollouts, advantages, strict=True):
             rollout.advantage = float(advantage.mean())
-        figures = means(rollouts)
-        mixed = [len({one.reward for one in rollouts if one.group == group}) > 1 for group in np.unique(data.groups)]
+        figures = means(written)  # of all: chosen prompts would show neither progress nor hacking
+        groups = sorted({one.group for one in written})
+        mixed = [len({one.reward for one in written if one.group == group}) > 1 for group in groups]
         figures |= {
             "mixed_groups": float(np.mean(mixed)), "kl_coefficient": self._kl, "sync_s": self._sync_s,
             "sync_bytes": float(self._sync_bytes),

@@ -26,6 +26,7 @@ _GRACE_S = 30.0
 """How much longer than its functions' limits a call may take."""
 _START_S = 300.0
 """How long a process may take to import and load what it needs."""
+_MAX_STARTS = 3
 FAILED = math.nan
 
 
@@ -112,6 +113,7 @@ class Judges:
             lambda _: remote.options(num_cpus=0, max_restarts=0).remote(configs, artifacts), number, "reward worker",
             None, self._require_ready,
         )  # fmt: skip
+        self._starts = 0  # on end that led to nothing
         for index in range(number):
             self._require_ready(index)
         self.failed: Counter[str] = Counter()
@@ -120,10 +122,17 @@ class Judges:
         """Component → why it failed last."""
 
     def _require_ready(self, index: int) -> None:
+        self._starts += 1
         try:
-            self._pool.answer(self._pool.ask(index, "ready"), _START_S, again=False)
+            if self._starts > _MAX_STARTS:
+                raise Lost(f"its process died {_MAX_STARTS} times on end")
+            self._pool.answer(self._pool.ask(index, "ready"), _START_S)
         except Lost as error:
-            raise ClusterError("A reward worker does not start.", field="rewards", got=str(error)) from None
+            raise ClusterError(
+                "A reward worker does not start.", field="train.objective.rewards", got=str(error),
+                fix="usually too little memory for its models: see the workers' logs",
+            ) from None  # fmt: skip
+        self._starts = 0
 
     def judge(self, samples: list[Sample]) -> list[dict[str, float]]:
         """Components of each completion.

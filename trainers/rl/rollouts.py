@@ -47,6 +47,8 @@ class Rollout:
     """Component → value; not a number where the function failed."""
     reward: float = float("nan")
     """Weighted sum of the components."""
+    trained: bool = True
+    """False where its prompt was left out of the round (`only_mixed_groups`)."""
     advantage: float = 0.0
     """Mean over its tokens."""
     old: list[float] | None = None
@@ -66,7 +68,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "prompt": pa.string(), "completion": pa.string(), "prompt_ids": pa.list_(pa.int32()),
     "completion_ids": pa.list_(pa.int32()), "logprobs": pa.list_(pa.float32()), "version": pa.int64(),
     "example": pa.int64(), "epoch": pa.int64(), "group": pa.int32(), "seed": pa.int64(), "ended": pa.bool_(),
-    "reward": pa.float32(), "advantage": pa.float32(), "old": pa.list_(pa.float32()),
+    "reward": pa.float32(), "trained": pa.bool_(), "advantage": pa.float32(), "old": pa.list_(pa.float32()),
     "reference": pa.list_(pa.float32()), "values": pa.list_(pa.float32()),
 }  # fmt: skip
 REWARD = "reward_"

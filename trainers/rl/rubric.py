@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.errors import EndpointError
+from cluster.errors import EndpointError, ModelError
 from trainers.rl.judge_config import EndpointConfig, JudgeConfig, Verdict, probability
 
 _COMPARE = """\
@@ -104,13 +104,16 @@ class _Local:
         self._model = model.to(compute_device())
 
     def lean(self, questions: list[str], words: tuple[str, str]) -> list[float]:
-        """As `Asked.lean`; a word counts with and without a space before it."""
+        """As `Asked.lean`; a word counts with and without a space before it, and with a capital letter."""
         import torch
 
-        from trainers.data.chat import render_prompt
+        from trainers.data.chat import render_prompt, without_marks
 
-        starts = [sorted({self._first(word), self._first(f" {word}")}) for word in words]
-        sequences = [render_prompt(self._tokenizer, [{"role": "user", "content": one}]) for one in questions]
+        starts = self._starts(words)
+        sequences = [
+            render_prompt(self._tokenizer, [{"role": "user", "content": without_marks(self._tokenizer, one)}])
+            for one in questions
+        ]
         order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
         found = [0.0] * len(sequences)
         with torch.inference_mode():
@@ -121,6 +124,17 @@ class _Local:
                 for index, value in zip(members, odds.tolist(), strict=True):
                     found[index] = value
         return found
+
+    def _starts(self, words: tuple[str, str]) -> list[list[int]]:
+        """First tokens of each word's forms, without those that both words can begin with."""
+        forms = [{space + form for space in ("", " ") for form in (word, word.capitalize())} for word in words]
+        one, other = ({self._first(form) for form in of_word} for of_word in forms)
+        if not one - other or not other - one:
+            raise ModelError(
+                "The judge's tokenizer cannot tell the two answers by their first token.", field="judge.artifact",
+                got=" and ".join(words), fix="another judge, or one behind an endpoint",
+            )  # fmt: skip
+        return [sorted(one - other), sorted(other - one)]
 
     def _first(self, word: str) -> int:
         return int(self._tokenizer(word, add_special_tokens=False)["input_ids"][0])
@@ -151,7 +165,7 @@ class _Endpoint:
         """As `Asked.lean`, a request a question.
 
         Raises:
-            EndpointError: it does not answer, or tells no log-probabilities.
+            EndpointError: it does not answer, tells no log-probabilities, or says something else.
         """
         return [self._ask(question, words) for question in questions]
 
@@ -179,5 +193,11 @@ class _Endpoint:
             for place, word in enumerate(words):
                 if token.token.strip().lower() == word.lower():
                     chances[place] += math.exp(token.logprob)
+        if not any(chances):
+            raise EndpointError(
+                "The judge does not answer with one of the words it is given.", field="judge.endpoint",
+                got=f"{self._config.model} begins with {told.content[0].token!r}", expected=" or ".join(words),
+                fix="a judge that answers at once (no reasoning first), or a clearer rubric",
+            )  # fmt: skip
         first, second = (math.log(chance) if chance > 0 else _LEAST for chance in chances)
         return first - second

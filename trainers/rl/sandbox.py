@@ -45,8 +45,11 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND, _MS_REC, _
 _CAPABILITY_VERSION = 0x20080522
 
 # Machine → its number in seccomp, and of the system calls socket and clone; then those that are forbidden:
-# io_uring_setup, keyctl and, where there are, fork and vfork.
-_MACHINES = {"x86_64": (0xC000003E, 41, 56, 425, 250, 57, 58), "aarch64": (0xC00000B7, 198, 220, 425, 219)}
+# io_uring_setup, memfd_secret, keyctl, shmget, memfd_create and, where there are, fork and vfork.
+_MACHINES = {
+    "x86_64": (0xC000003E, 41, 56, 425, 447, 250, 29, 319, 57, 58),
+    "aarch64": (0xC00000B7, 198, 220, 425, 447, 219, 194, 279),
+}
 _CLONE3, _CLONE_THREAD, _NO_SUCH_CALL = 435, 0x10000, 38
 
 _NOBODY = 65534
@@ -149,7 +152,8 @@ def _filter_system_calls() -> None:
     is made to look as if the kernel did not know it, and libraries then use the other. Bounding the number of processes
     is not enough: a loop that forks keeps the kernel's own locks busy, and with them the whole machine.
     Network namespaces do not hold virtual machines' sockets to their host (AF_VSOCK); io_uring makes sockets without
-    the call that is watched here; keys of the session are shared across namespaces.
+    the call that is watched here; keys of the session are shared across namespaces; shared memory that is not attached
+    and files in memory count against no limit of the process.
     """
     known = _MACHINES.get(platform.machine())
     if known is None:

@@ -11,8 +11,6 @@ from trainers.rl.config import SyncConfig
 from trainers.rl.weights import Weights, weights_digest
 from trainers.samplers import Completion, Prompt, SamplerConfig, Sampling, Setup, sampler_of
 
-_WRITING_TIMEOUT_S = 3600.0
-
 
 class SamplerActor:
     """The process of one sampler."""
@@ -137,7 +135,7 @@ class Samplers:
     def _answer(self, call: Call) -> tuple[int, list[list[Completion]]]:
         while True:
             try:
-                answer: tuple[int, list[list[Completion]]] = self._pool.answer(call, _WRITING_TIMEOUT_S)
+                answer: tuple[int, list[list[Completion]]] = self._pool.answer(call, self._sync.writing_timeout_s)
             except Lost as lost:
                 self._pool.replace(call, str(lost))
                 call = self._pool.ask(call.number, call.method, *call.arguments)

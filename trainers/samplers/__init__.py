@@ -30,6 +30,13 @@ class SamplerConfig(PluginConfig):
     threads: PositiveInt | None = None
     """Compute threads of each; default: `cpus`, or all cores of the learner where it shares them."""
 
+    def require_fits(self, adapter: AdapterConfig | None) -> None:
+        """Refuse what is trained if this engine cannot write with it.
+
+        Raises:
+            ConfigError: naming the key.
+        """
+
     def cache_bytes(self, shape: Shape, bytes_a_weight: int, longest: int) -> int:  # noqa: ARG002 - for those that know
         """What it holds beside the weights while it writes sequences of up to `longest` tokens, bytes."""
         return 0

@@ -43,6 +43,11 @@ class Config(SamplerConfig):
     enforce_eager: bool = True
     """False compiles the model (CPU) or captures it in graphs (GPU): writes faster, starts a minute or more later."""
 
+    def require_fits(self, adapter: AdapterConfig | None) -> None:
+        """As `SamplerConfig.require_fits`."""
+        if adapter is not None:
+            _require_supported(adapter)
+
     def cache_bytes(self, shape: Shape, bytes_a_weight: int, longest: int) -> int:  # noqa: ARG002 - it is set
         """The paged cache."""
         return int(self.cpu_cache_gb * 2**30)
@@ -78,8 +83,7 @@ class Sampler:
 
     def __init__(self, config: Config, setup: Setup) -> None:
         adapter = setup.adapter
-        if adapter is not None:
-            _require_supported(adapter)
+        config.require_fits(adapter)
         _prepare_environment()
         import torch
         from vllm import LLM

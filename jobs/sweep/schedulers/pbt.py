@@ -27,6 +27,8 @@ _MAY_CHANGE = (
     "train.learning_rate", "train.weight_decay", "train.betas", "train.epsilon", "train.clip", "train.final_rate",
     "train.parameter_groups", "train.objective.",
 )  # fmt: skip
+# Of reinforcement learning: which round a step is of.
+_FIXED = ("train.objective.kind", "train.objective.rollouts.", "train.objective.algorithm.epochs")
 
 
 class Config(SchedulerConfig):
@@ -50,7 +52,7 @@ def refuse(config: Config, sweep: SweepConfig) -> None:  # noqa: ARG001
         ConfigValueError: naming them.
     """
     keys = [key for name, one in sweep.space.items() for key in (one.together[0] if one.together else (name,))]
-    fixed = [key for key in keys if not key.startswith(_MAY_CHANGE) or key == "train.objective.kind"]
+    fixed = [key for key in keys if not key.startswith(_MAY_CHANGE) or key.startswith(_FIXED)]
     if fixed:
         raise ConfigValueError(
             "PBT moves weights between trials, and cannot change that key on the way.", got=", ".join(fixed),
