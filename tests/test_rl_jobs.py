@@ -124,6 +124,7 @@ def test_a_judge_s_preferences_become_a_reward(ray_cluster: Capacity, model: Pat
     assert [line["step"] for line in read_metrics(context.run.metrics_file)] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_population_moves_weights_with_their_rollouts(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
     text = COMMON.format(root=tmp_path, model=model) + RL.format(root=tmp_path, algorithm="grpo")
     tree = yaml.safe_load(text)
