@@ -273,8 +273,9 @@ def stages(job: JobConfig) -> list[str]:
 
 def _show_training(job: JobConfig, config: TrainConfig, plan: Plan, mean_tokens: float) -> None:
     fact("batch", batch_words(config, job.cluster, mean_tokens, plan.data.samples if plan.data else None))
-    for label, words in getattr(config.objective, "facts", list)():
-        fact(label, words)
+    if (facts := getattr(config.objective, "facts", None)) is not None:
+        for label, words in facts(config):
+            fact(label, words)
     if config.adapter is not None:
         trained = plan.shape.num_adapter_parameters(config.adapter.lora)
         fact("trained", trained_words(trained, plan.shape.num_parameters))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -105,6 +106,19 @@ def test_the_plan_counts_samplers_and_reward_workers(
     assert "(samplers)" in str(caught.value)
 
 
+def test_the_plan_says_when_reward_hacking_can_be_seen(model: Path, tmp_path: Path) -> None:
+    text = COMMON.format(root=tmp_path, model=model) + RL.format(root=tmp_path, algorithm="grpo")
+    for change, words in (
+        ("train.evaluation.every_steps=1", "from the 4th of 4 held-out measurements on"),
+        ("train.evaluation.every_steps=2", "none: reward hacking is seen from the 4th held-out measurement on, and 2"),
+        ("train.evaluation=null", "and 0 are made"),
+    ):
+        job = load(text, change)
+        assert job.train is not None
+        objective: Any = job.train.objective
+        assert words in dict(objective.facts(job.train))["alarm"]
+
+
 def test_a_judge_s_preferences_become_a_reward(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
     common = COMMON.format(root=tmp_path, model=model)
     judged = (
@@ -124,6 +138,7 @@ def test_a_judge_s_preferences_become_a_reward(ray_cluster: Capacity, model: Pat
     assert [line["step"] for line in read_metrics(context.run.metrics_file)] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_population_moves_weights_with_their_rollouts(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
     text = COMMON.format(root=tmp_path, model=model) + RL.format(root=tmp_path, algorithm="grpo")
     tree = yaml.safe_load(text)

@@ -174,7 +174,7 @@ class Config(PluginConfig):
         """How many sequences are trained on when each sample was drawn once."""
         return self.rollouts.group * self.settings.epochs
 
-    def facts(self) -> list[tuple[str, str]]:
+    def facts(self, config: TrainConfig) -> list[tuple[str, str]]:
         """Lines of the plan."""
         wanted, sampling = self.rollouts, self.sampling
         order = (
@@ -190,7 +190,16 @@ class Config(PluginConfig):
             ("rollouts", f"{wanted.prompts} prompts × {wanted.group} completions a round, {order}"),
             ("sampler", f"{sampling.number} × {sampling.kind}, {shared}"),
             ("reward", rewards),
+            ("alarm", self._watch(config)),
         ]
+
+    def _watch(self, config: TrainConfig) -> str:
+        """When reward hacking can be seen."""
+        needed = self.alarm.measurements + 1
+        made = 0 if config.evaluation is None else -(-config.steps // config.evaluation.every_steps)
+        if made < needed:
+            return f"none: reward hacking is seen from the {needed}th held-out measurement on, and {made} are made"
+        return f"reward hacking is looked for from the {needed}th of {made} held-out measurements on"
 
     def updates(self, batch: int) -> int:
         """Optimizer steps of a round."""
