@@ -62,6 +62,7 @@ def _frontier(rows: list[dict[str, Any]], bar: float | None) -> Chart:
     words = "KL from the unquantized model over size: " + "; ".join(
         f"{row['label']} {row['size']}, {row['kl']:.4f}" for row in rows
     )
+    rows = [row for row in rows if math.isfinite(row["kl"])]
 
     def draw(axes: Axes) -> None:
         axes.plot([row["bytes"] for row in best], [_shown(row) for row in best], color=LINE, linewidth=1.2, zorder=1)
@@ -90,7 +91,7 @@ def _frontier(rows: list[dict[str, Any]], bar: float | None) -> Chart:
 
 
 def _shown(row: dict[str, Any]) -> float:
-    return max(float(row["kl"]), _LEAST_KL) if math.isfinite(row["kl"]) else _LEAST_KL
+    return max(float(row["kl"]), _LEAST_KL)
 
 
 def _undominated(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

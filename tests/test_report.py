@@ -167,6 +167,47 @@ def full_report(store: ArtifactStore) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def quantized_report(store: ArtifactStore) -> dict[str, Any]:
+    """Two methods side by side, and one that failed."""
+    agreement = {
+        "num_tokens": 1372, "mean_abs_logprob_diff": 0.146, "max_abs_logprob_diff": 1.38, "kl": 0.0242,
+        "top1_agreement": 0.925,
+    }  # fmt: skip
+    figures = {
+        "perplexity": 11.0, "kl": 0.0242, "agreement": 0.925, "mean_abs_logprob_diff": 0.146,
+        "max_abs_logprob_diff": 1.38, "tokens": 1372, "task": 0.4, "tokens_per_s": 31.5,
+    }  # fmt: skip
+    done = {"reused": False, "seconds": 32.85}
+    losses = {"model.layers.0.mlp.down_proj": 0.034, "model.layers.1.mlp.up_proj": 0.012}
+
+    def row(label: str, kind: str, size: int, kl: float, misses: list[str]) -> dict[str, Any]:
+        return {
+            "label": label, "kind": kind, "artifact": f"quantized-{label}", "size_bytes": size, "bits_per_weight": 6.1,
+            "layer_bits": 4.62, "seconds": 61.0, "peak_bytes": 400_000_000,
+            "figures": {"transformers": figures | {"kl": kl}, "vllm": figures}, "misses": misses, "worst": losses,
+        }  # fmt: skip
+
+    gate = {"max_kl": 0.1, "max_perplexity_increase": None, "min_agreement": 0.8, "min_task_ratio": None}
+    board = [
+        row("gptq-4g32", "gptq", 113_000_000, 0.0242, []),
+        row("rtn-4g32", "rtn", 112_000_000, float("nan"), ["KL nan > 0.1 in transformers"]),
+    ]
+    made = {
+        **done, "bits_per_weight": 6.1, "layer_bits": 4.62, "tensor_types": {"int4": 210}, "losses": losses,
+        "peak_bytes": 400_000_000, "calibration": "1f48", "artifact": "quantized-gptq-4g32",
+    }  # fmt: skip
+    stage = {
+        **done, "gate": gate, "unquantized": figures | {"kl": 0.0, "perplexity": 10.0}, "failed": {"awq-4g32": "NaN"},
+        "board": board, "artifact": "quantized-gptq-4g32", "chosen": "gptq-4g32", "size_bytes": 113_000_000,
+        "bits_per_weight": 6.1, "tensor_types": {"int4": 210}, "handoff": {"merged_to_quantized": agreement},
+    }  # fmt: skip
+    report = full_report(store)
+    report["stages"] |= {
+        "quantize": stage, "quantize_gptq-4g32": made, "measure_gptq-4g32_vllm": {**done, **figures},
+    }  # fmt: skip
+    return report
+
+
 def pretraining_report(store: ArtifactStore) -> dict[str, Any]:
     """The keys that only a new model made from text has."""
     text = publish(store, "stdlib", "dataset", {}, sources="stdlib")
@@ -264,6 +305,15 @@ def test_a_whole_run_shows_every_section(folder: Path, store: ArtifactStore) -> 
     assert memory == "Memory of a training worker: planned 2.6 GB, worker 0 3.8 GB, worker 1 3.8 GB"
     assert len(page.all("mark")) == 2  # the legend's, and one trained token
     assert all(table in page.html for table in ('scope="col"', 'scope="row"'))
+
+
+def test_methods_of_quantization_are_shown_side_by_side(folder: Path, store: ArtifactStore) -> None:
+    page = page_of(folder, store, quantized_report(store))
+    require_closed(page)
+    for words in ("gptq-4g32", "rtn-4g32", "+10.0%", "vllm 32", "down_proj 3.40%", "KL nan > 0.1"):
+        assert words in page.text, words
+    [frontier] = [words for words in charts(page) if words.startswith("KL from the unquantized model over size")]
+    assert "gptq-4g32 113.0 MB, 0.0242" in frontier
 
 
 def test_a_new_model_is_shown_with_its_held_out_curve_and_what_it_had_to_beat(
@@ -604,15 +654,24 @@ def documented_keys() -> list[tuple[str, ...]]:
     return [tuple(cell.replace("[]", ".[]").split(".")) for cell in cells]
 
 
+def stands_for(documented: str, part: str) -> bool:
+    """Whether a part of a key, such as `train` or `measure_{label}`, is meant by the documented one."""
+    pattern = re.sub(r"\\{.*?\\}", ".+", re.escape(documented))
+    return documented == part or (part != "[]" and re.fullmatch(pattern, part) is not None)
+
+
 def is_described(path: tuple[str, ...], key: tuple[str, ...]) -> bool:
     """Whether a documented key, where `{word}` stands for any name, is this path's, or that of the empty list there."""
-    same = all(there == here or (there[0] == "{" and here != "[]") for there, here in zip(key, path, strict=False))
+    same = all(stands_for(there, here) for there, here in zip(key, path, strict=False))
     return same and (len(key) == len(path) or key[len(path) : len(path) + 1] == ("[]",))
 
 
 def test_every_key_is_documented_and_every_documented_key_exists(store: ArtifactStore) -> None:
     escalated = escalated_report(store)
-    reports = [full_report(store) | {"error": "why"}, pretraining_report(store), hosted_report(store), escalated]
+    quantized = quantized_report(store)
+    reports = [
+        full_report(store) | {"error": "why"}, pretraining_report(store), hosted_report(store), escalated, quantized,
+    ]  # fmt: skip
     paths, keys = {path for report in reports for path in key_paths(report)}, documented_keys()
     assert [".".join(path) for path in paths if not any(is_described(path, key) for key in keys)] == []
     assert [".".join(key) for key in keys if not any(is_described(path, key) for path in paths)] == []
