@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from cluster.connect import Capacity, ClusterConfig, connected, prepare_environm
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 prepare_environment(embedded=True)  # before any test module imports Ray
+# A shell's background jobs ignore Ctrl-C, and so would all that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

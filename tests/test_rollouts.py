@@ -146,7 +146,7 @@ def test_a_filter_keeps_what_it_says(folder: Path, where: str) -> None:
     ("(ended", "(ended (the end)", "`)`, `and` or `or`"),
     ("ended)", "ended)", "`and`, `or` or the end"),
     ("__import__('os')", "__import__", "one of step, round, version"),
-    ("rewards > 1", "rewards", "seed, prompt, completion, reward_number, reward_too-long.v2, reward, advantage"),
+    ("rewards > 1", "rewards", "seed, prompt, completion, reward_number, reward_too-long.v2, reward, trained, "),
     ("logprobs == 1", "logprobs", "one of step"),
     ("(" * 300, None, "at most 200 words"),
 ])  # fmt: skip
@@ -208,8 +208,8 @@ def test_rows_are_plain_data(folder: Path) -> None:
     one = next(rows(files_of(folder), Query(where="seed == 10")))
     assert one == {
         "step": 2, "round": 1, "version": 1, "example": 0, "epoch": 0, "group": 2, "seed": 10, "prompt": "prompt 10",
-        "completion": "a cat", "reward_number": None, "reward_too-long.v2": -0.03, "reward": None, "advantage": 0.25,
-        "length": 3, "ended": True,
+        "completion": "a cat", "reward_number": None, "reward_too-long.v2": -0.03, "reward": None, "trained": True,
+        "advantage": 0.25, "length": 3, "ended": True,
     }  # fmt: skip
 
 
