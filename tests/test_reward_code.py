@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from cluster.errors import DataError, ResourceError
+from tests.conftest import REPOSITORY
 from trainers.rewards import Sample
-from trainers.rewards import code as code_reward
 from trainers.rewards.code import Config, score
 from trainers.rl import sandbox
 from trainers.rl.judging import RewardActor
@@ -481,12 +481,19 @@ def _in_a_fork(dropped: list[int], ask: Callable[[], str]) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes rights away that only root has")
-def test_without_rights_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rights_code_is_not_run() -> None:
     run(RIGHT)
     told = _in_a_fork([CAP_SYS_ADMIN, CAP_SETFCAP], lambda: str(run(RIGHT)))
     assert told.startswith("OSError: a sandbox could not be made"), "it ran before: this reward alone has failed"
-    monkeypatch.setattr(code_reward, "_KNOWN", set())
-    told = _in_a_fork([CAP_SYS_ADMIN, CAP_SETFCAP], lambda: str(run(RIGHT)))
+    in_a_new_process = (
+        "from tests import test_reward_code as here\n"
+        "rights = [here.CAP_SYS_ADMIN, here.CAP_SETFCAP]\n"
+        "print(here._in_a_fork(rights, lambda: str(here.run(here.RIGHT))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", in_a_new_process], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    told = done.stdout
     assert told.startswith("ResourceError: Code cannot be run in isolation")
     for part in ("field:", "got:", "expected:", "fix:", "not permitted"):
         assert part in told

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,11 +28,12 @@ from trainers.config import TrainConfig
 from trainers.formats import prompts
 from trainers.launch import Workers, result_of_training, train
 from trainers.loop import Job
-from trainers.models import load_model
+from trainers.models import load_model, load_tokenizer
 from trainers.objectives.rl import Objective
 from trainers.rl import writing
 from trainers.rl.config import SyncConfig
 from trainers.rl.rollouts import Rollout, read_rollouts
+from trainers.rl.scoring import NOT_SCORED, example_of
 from trainers.rl.weights import Weights, pieces, weights_digest
 from trainers.rl.writing import SamplerActor, Samplers
 from trainers.samplers import Prompt, Sampling, Setup
@@ -218,17 +218,29 @@ def test_every_algorithm_trains_on_its_own_rollouts(
         assert done.lines[4]["kl_coefficient"] != algorithm["kl"]
 
 
-@pytest.mark.parametrize("normalize", ["tokens", "sequences", "length"])
-def test_figures_are_means_a_token_whatever_the_loss_is_divided_by(normalize: str) -> None:
-    algorithm = {"kind": "grpo", "normalize": normalize}
-    settings = config({"algorithm": algorithm, "rollouts": {"prompts": 4, "group": 4, "max_new_tokens": 100}})
-    objective: Any = Objective(settings.objective, SimpleNamespace(pad_token_id=0))  # type: ignore[arg-type]
-    sequence = torch.tensor([0, 0, 1, 1, 1, 1, 2])
-    weights = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]) / (100 if normalize == "length" else 1)
-    shares = objective._shares(weights, SimpleNamespace(sequence=sequence, num_sequences=3))
-    terms = 6 if normalize == "tokens" else 2
-    assert float(shares.sum() / terms) == pytest.approx(1.0)
-    assert shares[-1] == 0, "its reward failed"
+def test_figures_are_means_a_token_whatever_the_loss_is_divided_by(model: Path) -> None:
+    policy, tokenizer = load_model(model, torch.float32), load_tokenizer(model)
+    rollouts = [
+        Rollout(
+            prompt="", completion="", prompt_ids=[5, 6, 7], completion_ids=ids, logprobs=[-6.0] * len(ids), version=0,
+            example=0, epoch=0, group=0, seed=0, ended=True,
+        )
+        for ids in ([8, 9], [8, 9, 10, 11, 12, 13])
+    ]  # fmt: skip
+    found = {}
+    for normalize, of_each in (("tokens", [1.0, 1.0]), ("sequences", [1 / 2, 1 / 6]), ("length", [0.01, 0.01])):
+        objective = Objective(config({"algorithm": {"kind": "grpo", "normalize": normalize}}).objective, tokenizer)  # type: ignore[arg-type]
+        batch = objective.collate([
+            example_of(
+                one, old=NOT_SCORED, sampled=one.logprobs, reference=0.0, advantages=[1.0] * len(one.completion_ids),
+                returns=0.0, old_values=0.0, weights=weight,
+            )
+            for one, weight in zip(rollouts, of_each, strict=True)
+        ])  # fmt: skip
+        figures = objective.loss(policy, batch.tensors).figures
+        found[normalize] = {name: float(value) / batch.terms for name, value in figures.items()}
+        assert found[normalize]["entropy"] == pytest.approx(np.log(512), rel=0.1), "a model that knows nothing yet"
+    assert found["length"] == pytest.approx(found["sequences"], rel=1e-5)
 
 
 # --- weight sync

@@ -138,12 +138,16 @@ def test_a_judge_s_preferences_become_a_reward(ray_cluster: Capacity, model: Pat
     assert [line["step"] for line in read_metrics(context.run.metrics_file)] == [1, 2, 3, 4]
 
 
+def write_job(folder: Path, model: Path) -> None:
+    """A GRPO job with a plain reward, for a sweep."""
+    tree = yaml.safe_load(COMMON.format(root=folder, model=model) + RL.format(root=folder, algorithm="grpo"))
+    tree["train"]["objective"]["rewards"] = [{"kind": "pattern", "pattern": "e", "whole": False}]
+    (folder / "job.yaml").write_text(yaml.safe_dump(tree))
+
+
 @pytest.mark.slow
 def test_a_population_moves_weights_with_their_rollouts(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
-    text = COMMON.format(root=tmp_path, model=model) + RL.format(root=tmp_path, algorithm="grpo")
-    tree = yaml.safe_load(text)
-    tree["train"]["objective"]["rewards"] = [{"kind": "pattern", "pattern": "e", "whole": False}]
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(tree))
+    write_job(tmp_path, model)
     sweep = {
         "name": "moving", "job": "job.yaml", "search": "random", "concurrency": 1, "budget": {"trials": 2},
         "space": {"train.learning_rate": {"loguniform": [1e-5, 3e-2]}},
@@ -157,18 +161,14 @@ def test_a_population_moves_weights_with_their_rollouts(ray_cluster: Capacity, m
     assert [step for step, _ in moved.curve] == [2, 4]
     files = sorted(path.name for path in (tmp_path / "store/runs" / moved.run).glob("rollouts/*/round-*.parquet"))
     assert files.count("round-000000.parquet") == 2, "its own before, and that of the weights it went on with"
-    rounds = tree["train"]["objective"]["rollouts"]
-    sweep["space"] = {"train.objective.rollouts.group": {"choice": [rounds["group"], 2]}}
+    sweep["space"] = {"train.objective.rollouts.group": {"choice": [4, 2]}}
     (tmp_path / "moving.yaml").write_text(yaml.safe_dump(sweep))
     with pytest.raises(ConfigError, match=r"cannot change that key on the way"):
         load_sweep(tmp_path / "moving.yaml", [])
 
 
 def test_rl_is_swept(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
-    text = COMMON.format(root=tmp_path, model=model) + RL.format(root=tmp_path, algorithm="grpo")
-    tree = yaml.safe_load(text)
-    tree["train"]["objective"]["rewards"] = [{"kind": "pattern", "pattern": "e", "whole": False}]
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(tree))
+    write_job(tmp_path, model)
     sweep = {
         "name": "swept", "job": "job.yaml", "search": {"kind": "grid", "shuffle": False}, "concurrency": 1,
         "space": {

@@ -357,6 +357,10 @@ def test_it_judges_answers_for_reinforcement_learning(endpoint: Endpoint, monkey
         assert straight.preference == pytest.approx(1.0 - swapped.preference, abs=0.02), "the order has no say"
     grades = judge.grade(prompts, firsts)
     assert all(0.0 < grade < 1.0 for grade in grades) and grades[0] != grades[1]
+    rubric: Any = judge
+    with pytest.raises(EndpointError, match="one of the words") as unasked:
+        rubric._asked.lean(["Where do you live?"], ("zebra", "quartz"))
+    assert unasked.value.expected == "zebra or quartz"
     monkeypatch.setenv(there.key_variable, "sk-of-another")
     with pytest.raises(EndpointError, match="does not answer") as caught:
         judge_of(config, {}).grade(prompts[:1], firsts[:1])

@@ -51,15 +51,10 @@ class AlgorithmConfig(PluginConfig):
     """Train on completions that `max_new_tokens` cut off, too; false: they count in the advantages, not in the loss
     (DAPO's overlong filtering)."""
 
-    def require_fits(self, group: int) -> None:
-        """Refuse keys that would do nothing.
-
-        Args:
-            group: completions of a prompt.
-
-        Raises:
-            ConfigValueError: naming them.
-        """
+    @property
+    def least_group(self) -> int:
+        """Completions of a prompt that it needs; 2 where it compares them with each other."""
+        return 1
 
     @property
     def needs_reference(self) -> bool:

@@ -29,6 +29,11 @@ class Config(AlgorithmConfig):
     """Weigh the KL term by the ratio of probabilities, which makes its gradient that of the KL divergence itself
     (DeepSeek-V3.2, arXiv 2512.02556); false: as in GRPO's paper."""
 
+    @property
+    def least_group(self) -> int:
+        """As `AlgorithmConfig.least_group`."""
+        return 2
+
 
 def credit(config: Config, data: Round) -> Credit:
     """(reward - the group's mean) / deviation, the same at all tokens of a completion."""

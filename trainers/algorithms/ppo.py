@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from cluster.config import Config as Section
 from cluster.errors import ConfigValueError
@@ -53,13 +53,14 @@ class Config(AlgorithmConfig):
     critic: str | None = None
     """A published reward model that the critic begins as; default: the base model with a head of zeros."""
 
-    def require_fits(self, group: int) -> None:  # noqa: ARG002 - one signature for all
-        """As `AlgorithmConfig.require_fits`."""
+    @model_validator(mode="after")
+    def _can_adapt(self) -> Config:
         if self.adaptive_kl is not None and self.kl == 0:
             raise ConfigValueError(
                 "A coefficient of zero cannot adapt: it is multiplied.", got="algorithm.kl: 0 with adaptive_kl",
                 expected="a first coefficient above 0, such as 0.05",
             )  # fmt: skip
+        return self
 
 
 def credit(config: Config, data: Round) -> Credit:

@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from cluster.errors import ConfigValueError
 from trainers.algorithms import AlgorithmConfig, Credit, Floats, Round, TokenLoss, Tokens
 from trainers.rl.credit import generalized_advantages, group_means, scored_tokens, token_rewards, whitened
 from trainers.rl.surrogate import clipped
@@ -27,13 +26,10 @@ class Config(AlgorithmConfig):
     gamma: float = 1.0
     """Discount of later rewards, a token."""
 
-    def require_fits(self, group: int) -> None:
-        """As `AlgorithmConfig.require_fits`."""
-        if self.baseline == "group" and group < 2:
-            raise ConfigValueError(
-                "The baseline is the mean of a prompt's completions, and there is one.",
-                got=f"algorithm.baseline: group, rollouts.group: {group}", expected="a group of 2 or more",
-            )  # fmt: skip
+    @property
+    def least_group(self) -> int:
+        """As `AlgorithmConfig.least_group`."""
+        return 2 if self.baseline == "group" else 1
 
 
 def credit(config: Config, data: Round) -> Credit:

@@ -29,6 +29,11 @@ class Config(AlgorithmConfig):
     whiten: bool = False
     """Bring the round's advantages to mean 0 and deviation 1."""
 
+    @property
+    def least_group(self) -> int:
+        """As `AlgorithmConfig.least_group`."""
+        return 2
+
 
 def credit(config: Config, data: Round) -> Credit:
     """(reward - kl · Σ log ratio to the reference) less the mean of the other completions'."""

@@ -77,7 +77,7 @@ class Config(PluginConfig):
     def _fits(self) -> Config:
         require_names_differ(self.reward_configs, "rewards")
         require_names_differ(self.heldout_configs, "heldout_rewards")
-        if self.rollouts.group < 2 and self.algorithm.kind in ("grpo", "rloo"):
+        if self.rollouts.group < self.settings.least_group:
             raise ConfigValueError(
                 "The algorithm compares the completions of a prompt.", got=f"rollouts.group: {self.rollouts.group}",
                 expected="2 or more, or an algorithm that needs no group, such as ppo",
@@ -93,7 +93,6 @@ class Config(PluginConfig):
                 got=f"rollouts.max_staleness: {self.rollouts.max_staleness}, algorithm.max_correction: null",
                 expected="a bound of the importance weights, such as max_correction: 2",
             )  # fmt: skip
-        self.settings.require_fits(self.rollouts.group)
         return self
 
     @property
