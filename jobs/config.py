@@ -208,6 +208,9 @@ def _require_room_for_text(job: JobConfig) -> None:
         )  # fmt: skip
     if job.data is not None and (context := getattr(job.model.scratch, "context", None)) is not None:
         _require_at_most("data.max_length", job.data.max_length, "model.scratch.context", context)
+        if job.quantize is not None and any(method.calibrated for method in job.quantize.quantizers):
+            length = job.quantize.calibration.length
+            _require_at_most("quantize.calibration.length", length, "model.scratch.context", context)
 
 
 def _require_served(job: JobConfig) -> None:

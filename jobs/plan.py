@@ -84,6 +84,11 @@ def make_plan(job: JobConfig, *, without_data: bool = False) -> Plan:
     """
     shape = _model_shape(job, without_model=without_data and job.cluster.address != "local")
     if job.quantize is not None and shape.known_family:
+        if "layers" not in shape.layer_name.split("."):
+            raise ModelError(
+                "The layers of this architecture cannot be quantized here.", field="quantize", got=shape.family,
+                expected="llama, mistral, qwen2, qwen3, or another with layers like theirs",
+            )  # fmt: skip
         for method in job.quantize.quantizers:
             method.require_fits({name: linear.inputs for name, linear in shape.linear_layers()})
     data, unread = read_data(job)

@@ -18,14 +18,17 @@ _WORST = 3
 
 
 def leaderboard(run: RunRecord) -> dict[str, Any] | None:
-    """`chart`, `rows` (the smallest first) and `unquantized`; None where nothing was quantized."""
+    """`chart`, `rows` (the smallest first), `unquantized` and `failed`; None where nothing was quantized."""
     stage = run.stage("quantize")
-    if not stage.get("board"):
+    if not stage.get("board") and not stage.get("failed"):
         return None
     reference = stage["unquantized"]
     rows = [_row(entry, reference, stage.get("chosen")) for entry in stage["board"]]
     rows.sort(key=lambda row: row["bytes"])
-    return {"chart": _frontier(rows, stage["gate"].get("max_kl")), "rows": rows, "unquantized": _unquantized(reference)}
+    return {
+        "chart": _frontier(rows, stage["gate"].get("max_kl")), "rows": rows, "unquantized": _unquantized(reference),
+        "failed": stage["failed"],
+    }  # fmt: skip
 
 
 def _row(entry: dict[str, Any], reference: dict[str, Any], chosen: str | None) -> dict[str, Any]:
@@ -47,7 +50,8 @@ def _row(entry: dict[str, Any], reference: dict[str, Any], chosen: str | None) -
 def _unquantized(reference: dict[str, Any]) -> dict[str, Any]:
     speed = reference["tokens_per_s"]
     return {
-        "perplexity": f"{reference['perplexity']:.2f}", "task": _share(reference["task"]),
+        "size": size(reference["size_bytes"]), "perplexity": f"{reference['perplexity']:.2f}",
+        "task": _share(reference["task"]),
         "tokens": reference["tokens"], "speeds": [f"transformers {speed:.0f}"] if speed else [],
     }  # fmt: skip
 

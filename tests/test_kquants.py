@@ -251,7 +251,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "architecture": (lambda folder: edit_config(folder, model_type="gpt2"), r"gpt2(.|\n)*llama, mistral, qwen2"),
     "reward model": (
         lambda folder: edit_config(folder, architectures=["LlamaForSequenceClassification"]),
-        "Only language models",
+        "Only a model that writes text",
     ),
     "quantized": (
         lambda folder: edit_config(folder, quantization_config={"quant_method": "gptq"}),

@@ -71,7 +71,7 @@ def test_awq_s_scales_alone_change_nothing(family: str, tmp_path: Path) -> None:
     """Norms, projections and biases before a layer carry the inverse: the layer computes what it did."""
     source = open_source(make(tmp_path / "model", family, torch.float32))
     scaled = set()
-    for layer in walk(source, torch.from_numpy(TEXT), changes=False):
+    for layer in walk(source, torch.from_numpy(TEXT)):
         before, weights = layer.first(), {name: one.weight.clone() for name, one in layer.linears.items()}
         awq.prepare(awq.Config(), layer, layer.inputs())
         after = layer.first()

@@ -83,10 +83,12 @@ def rescued(
     key = "widen" if config.bits == 8 else "keep"
     if key not in type(method).model_fields or getattr(method, "bits", 0) >= config.bits:
         return None
-    worst = sorted(losses, key=losses.__getitem__, reverse=True)[: config.layers * number]
-    if len(worst) < config.layers * number - config.layers + 1:
+    worst: dict[tuple[str, ...], None] = {}  # of layers that are computed as one; a set in order
+    for name in sorted(losses, key=losses.__getitem__, reverse=True):
+        worst.setdefault(tuple(one for one in siblings(name) if one in losses))
+    if len(worst) <= config.layers * (number - 1):
         return None  # all of them had more in the round before
-    names = sorted({sibling for name in worst for sibling in siblings(name) if sibling in losses})
+    names = sorted(name for together in list(worst)[: config.layers * number] for name in together)
     patterns = [f"^{re.escape(name)}$" for name in names]
     label = f"{method.label}-{len(names)}at{config.bits}"
     return method.model_copy(update={key: [*getattr(method, key), *patterns], "name": label})
@@ -99,14 +101,16 @@ def tell(entry: Entry, reference: Figures) -> None:
     fact("", f"{words} ({one.perplexity / reference.perplexity - 1:+.1%}) {'; '.join(entry.misses) or 'passes'}")
 
 
-def show(entries: list[Entry], failed: Mapping[str, str], reference: Figures, chosen: Entry | None) -> None:
+def show(
+    entries: list[Entry], failed: Mapping[str, str], reference: Figures, chosen: Entry | None, unquantized_bytes: int
+) -> None:
     """Print the leaderboard, the smallest first; bits are those of a weight of a linear layer."""
     table = Table(
         "", "method", "bits", "size", "KL", "perplexity", "same top-1", "task", "tokens/s", "took", "memory",
         "gate", box=None, header_style="bold", title=None,
     )  # fmt: skip
-    table.add_row("", "unquantized", "16", "", "", f"{reference.perplexity:.2f}", "", _share(reference.task),
-                  _speeds({"transformers": reference}), "", "", "")  # fmt: skip
+    table.add_row("", "unquantized", "", size(unquantized_bytes), "", f"{reference.perplexity:.2f}", "",
+                  _share(reference.task), _speeds({"transformers": reference}), "", "", "")  # fmt: skip
     for one in sorted(entries, key=lambda entry: entry.size_bytes):
         first = one.first
         table.add_row(
@@ -139,12 +143,13 @@ def _speeds(figures: Mapping[str, Figures]) -> str:
 
 
 def report(
-    entries: list[Entry], failed: Mapping[str, str], reference: Figures, chosen: Entry | None, gate: GateConfig
-) -> dict[str, Any]:
+    entries: list[Entry], failed: Mapping[str, str], reference: Figures, chosen: Entry | None, gate: GateConfig,
+    unquantized_bytes: int,
+) -> dict[str, Any]:  # fmt: skip
     """The stage's part of report.json."""
     return {
         "gate": gate.model_dump(mode="json"),
-        "unquantized": reference._asdict(),
+        "unquantized": {"size_bytes": unquantized_bytes, **reference._asdict()},
         "failed": dict(failed),
         "board": [
             {

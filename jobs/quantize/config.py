@@ -90,7 +90,8 @@ class RescueConfig(Config):
     """What is tried with a result that misses the gate: its worst layers get more bits."""
 
     layers: PositiveInt = 4
-    """Linear layers that are spared, those that lose most; each round so many more."""
+    """Linear layers that are spared, those that lose most, each with what is computed as one with it (queries, keys
+    and values; gate and up); each round so many more."""
     rounds: PositiveInt = 3
     """Rounds, at most."""
     bits: Literal[8, 16] = 8

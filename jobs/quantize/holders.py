@@ -12,6 +12,9 @@ from cluster.errors import HandoffError
 from cluster.handoff import TokenScores
 from serving.quantizers.kquants import FILE_NAME
 
+_BATCH = 16
+"""Prompts that transformers continues at a time."""
+
 
 class Measured(Protocol):
     """A quantized model in an engine."""
@@ -21,7 +24,9 @@ class Measured(Protocol):
         ...
 
     def complete(self, prompts: list[list[int]], max_new_tokens: int, *, to_the_end: bool = False) -> list[list[int]]:
-        """The most probable continuation of each prompt, up to a token that ends it, or `to_the_end` of the length."""
+        """The most probable continuation of each prompt, up to a token that ends it; or, `to_the_end`, as many tokens
+        as asked for, those that end it among them.
+        """
         ...
 
     def close(self) -> None:
@@ -30,7 +35,7 @@ class Measured(Protocol):
 
 
 class InTransformers:
-    """A folder in transformers, as it loads it; float32 where the weights are not quantized, on a CPU."""
+    """A folder in transformers, computed in float32, on a GPU in bfloat16; so is the unquantized model."""
 
     def __init__(self, folder: Path, context: int, cpus: int, end_ids: tuple[int, ...]) -> None:  # noqa: ARG002
         import torch
@@ -40,7 +45,10 @@ class InTransformers:
 
         torch.set_num_threads(cpus)
         factory: Any = AutoModelForCausalLM
-        self._model = factory.from_pretrained(folder, dtype=_dtype(folder)).eval()
+        self._model = factory.from_pretrained(
+            folder, dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32, trust_remote_code=False,
+            local_files_only=True, use_safetensors=True,
+        ).eval()  # fmt: skip
         self._scored = TransformersHolder(self._model)
         self._end_ids = end_ids
 
@@ -49,7 +57,11 @@ class InTransformers:
         return self._scored.score(sequences, top_k)
 
     def complete(self, prompts: list[list[int]], max_new_tokens: int, *, to_the_end: bool = False) -> list[list[int]]:
-        """As `Measured.complete`; prompts are padded on the left."""
+        """As `Measured.complete`; prompts are padded on the left, a few at a time."""
+        parts = [prompts[at : at + _BATCH] for at in range(0, len(prompts), _BATCH)]
+        return [ids for part in parts for ids in self._complete(part, max_new_tokens, to_the_end=to_the_end)]
+
+    def _complete(self, prompts: list[list[int]], max_new_tokens: int, *, to_the_end: bool) -> list[list[int]]:
         import torch
 
         longest = max(map(len, prompts))
@@ -61,20 +73,12 @@ class InTransformers:
                 ids, attention_mask=mask, do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad,
                 min_new_tokens=max_new_tokens if to_the_end else 0, eos_token_id=list(self._end_ids),
             )  # fmt: skip
-        return [until_end(row, self._end_ids) for row in written[:, longest:].tolist()]
+        rows: list[list[int]] = written[:, longest:].tolist()
+        return rows if to_the_end else [until_end(row, self._end_ids) for row in rows]
 
     def close(self) -> None:
         """As `Measured.close`."""
         del self._model, self._scored
-
-
-def _dtype(folder: Path) -> Any:
-    import json
-
-    import torch
-
-    method = json.loads((folder / "config.json").read_text()).get("quantization_config", {}).get("quant_method")
-    return torch.bfloat16 if method == "bitsandbytes" or torch.cuda.is_available() else torch.float32
 
 
 class InVllm:
@@ -129,7 +133,8 @@ class InVllm:
             stop_token_ids=[] if to_the_end else list(self._end_ids),
         )  # fmt: skip
         outputs = self._engine.generate([TokensPrompt(prompt_token_ids=one) for one in prompts], asked, use_tqdm=False)
-        return [until_end(list(one.outputs[0].token_ids), self._end_ids) for one in outputs]
+        rows = [list(one.outputs[0].token_ids) for one in outputs]
+        return rows if to_the_end else [until_end(row, self._end_ids) for row in rows]
 
     def close(self) -> None:
         """As `Measured.close`."""
@@ -154,7 +159,7 @@ class InLlamaCpp:
     def complete(self, prompts: list[list[int]], max_new_tokens: int, *, to_the_end: bool = False) -> list[list[int]]:
         """As `Measured.complete`."""
         written = self._engine.complete(prompts, max_new_tokens, ignore_end=to_the_end)
-        return [until_end(one, self._end_ids) for one in written]
+        return written if to_the_end else [until_end(one, self._end_ids) for one in written]
 
     def close(self) -> None:
         """As `Measured.close`."""
@@ -177,5 +182,5 @@ def tokens_per_s(holder: Measured, prompts: list[list[int]], max_new_tokens: int
     """New tokens a second when all prompts are continued at once, to the full length; the first try warms up."""
     holder.complete([one[::-1] for one in prompts], 4, to_the_end=True)  # others: an engine may keep what it has read
     began = time.perf_counter()
-    holder.complete(prompts, max_new_tokens, to_the_end=True)
-    return len(prompts) * max_new_tokens / (time.perf_counter() - began)
+    written = holder.complete(prompts, max_new_tokens, to_the_end=True)
+    return sum(map(len, written)) / (time.perf_counter() - began)

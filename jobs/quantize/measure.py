@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,8 +64,9 @@ def calibration_text(tokens: Path, config: CalibrationConfig) -> NDArray[np.int6
     found = 0
     for index in np.random.default_rng(config.seed).permutation(len(data)):
         row = data[int(index)]
-        ids += [np.asarray(row[name], np.int64) for name in TOKEN_IDS if name in row]
-        found = sum(map(len, ids))
+        new = [np.asarray(row[name], np.int64) for name in TOKEN_IDS if name in row]
+        ids += new
+        found += sum(map(len, new))
         if found >= wanted:
             break
     if found < wanted:
@@ -93,14 +96,22 @@ def measure(
     from trainers.proof import scored_sequences
     from trainers.rl.writing import end_ids
 
-    sequences = scored_sequences(heldout, config.sequences)
+    limit = _context_limit(model)
+    # One place is left: engines generate a token after what they score.
+    sequences = [one[: limit - 1] for one in scored_sequences(heldout, config.sequences)]
     tokenizer = load_tokenizer(model)
     asked = [] if config.task is None else task_prompts(config.task, tokenizer)
     parts = 1 + bool(asked) + bool(config.speed_tokens)
     progress.write(0, parts, f"{engine}: log-probabilities")
     lengths = [len(one) + 1 for one in sequences] + [64 + config.speed_tokens]
     lengths += [len(one.ids) + config.task.max_new_tokens for one in asked] if config.task is not None else []
-    context = -(-max(lengths) // 16) * 16
+    if max(lengths) > limit:
+        raise DataError(
+            "What is measured does not fit into the model's context.", field="quantize.measure",
+            got=f"{max(lengths)} tokens", expected=f"at most {limit}",
+            fix="fewer task.num_shots, a smaller task.max_new_tokens or speed_tokens",
+        )  # fmt: skip
+    context = min(-(-max(lengths) // 16) * 16, limit)
     holder = HOLDERS[engine](folder, context, _cores(), end_ids(model, tokenizer))
     try:
         scores = holder.score(sequences, TOP_K)
@@ -120,6 +131,11 @@ def measure(
         partial.replace(kept / _SAVED)
     against = scores if is_reference else _saved(kept)
     return figures_of(compare(against, scores), scores, task, speed)
+
+
+def _context_limit(model: Path) -> int:
+    limit = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
+    return int(limit) if limit else sys.maxsize
 
 
 def figures_of(agreement: Agreement, scores: TokenScores, task: float | None, speed: float | None) -> Figures:

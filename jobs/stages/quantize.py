@@ -7,11 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayTaskError
+
 from cluster.artifacts import Manifest
 from cluster.config import digest, file_digest
-from cluster.errors import ArtifactError, HandoffError, RaysmithError
+from cluster.errors import ArtifactError, HandoffError, RaysmithError, ResourceError
 from cluster.progress import ProgressFile
-from jobs.console import fact, title
+from jobs.console import errors, fact, title
 from jobs.context import Context, Made
 from jobs.quantize import board
 from jobs.quantize.board import Entry
@@ -19,6 +21,7 @@ from jobs.quantize.config import CalibrationConfig, QuantizeConfig
 from jobs.quantize.measure import Figures, calibration_text, is_kept, measure
 from jobs.quantize.peak import PeakMemory
 from serving.quantize import QuantizerConfig, quantizer_of
+from serving.quantizers._source import open_source
 from trainers.formats import HELDOUT, TRAIN
 
 VERSION = 2
@@ -42,10 +45,10 @@ def quantize(context: Context, model: Manifest, tokens: Manifest, config: Quanti
     parts = [one for name, one in context.report["stages"].items() if name.startswith(("quantize_", "measure_"))]
     context.report["stages"]["quantize"] = {
         "reused": all(one["reused"] for one in parts), "seconds": round(time.monotonic() - began, 2),
-        **board.report(entries, stage.failed, reference, chosen, config.gate),
+        **board.report(entries, stage.failed, reference, chosen, config.gate, model.size_bytes),
     }  # fmt: skip
     context.save_report()
-    board.show(entries, stage.failed, reference, chosen)
+    board.show(entries, stage.failed, reference, chosen, model.size_bytes)
     if chosen is None:
         missed = [f"{one.label}: {', '.join(one.misses)}" for one in entries]
         raise HandoffError(
@@ -67,11 +70,15 @@ class _Stage:
         self._context, self._model, self._tokens, self._config = context, model, tokens, config
         self._calibration = _calibration_tokens(context, tokens, config.calibration)
         task = config.measure.task
-        self._asked = {
+        self._asked: dict[str, Any] = {
             "measure": config.measure.model_dump(mode="json"),
             "task": [] if task is None else [file_digest(path) for path in task.files],
         }
-        self._scores = context.root / "stages" / f"scores-{digest([self._asked, model.id, tokens.id])[:16]}"
+        cluster = context.job.cluster
+        # Figures of another kind of machine are not compared with these, nor shown beside them.
+        self._asked["machine"] = {"gpu": bool(cluster.gpus_per_worker), "cpus": cluster.cpus_per_worker}
+        key = digest([VERSION, self._asked, model.id, tokens.id])[:16]
+        self._scores = context.root / "stages" / f"scores-{key}"
         self.failed: dict[str, str] = {}
         """Method → why there is no result of it."""
 
@@ -100,10 +107,18 @@ class _Stage:
                 found.append(self._entry(wanted, reference))
                 again = rescue is not None and found[-1].misses and len(found) <= rescue.rounds
                 wanted = board.rescued(method, found[0].losses, rescue, len(found)) if again and rescue else None
+        except ResourceError:
+            raise  # a full disk is every method's
         except RaysmithError as error:
-            self.failed[method.label] = f"{error.message} {error.got or ''}".strip()
-            fact("failed", f"{method.label}: {self.failed[method.label]}")
+            self._tell_failure(method, f"{error.message} {error.got or ''}".strip())
+        except RayTaskError as error:  # what an engine or a library raises; the traceback is for its maintainers
+            errors.print(str(error), markup=False)
+            self._tell_failure(method, f"{type(error.cause).__name__}: {error.cause}".splitlines()[0])
         return found
+
+    def _tell_failure(self, method: QuantizerConfig, reason: str) -> None:
+        self.failed[method.label] = reason
+        fact("failed", f"{method.label}: {reason}")
 
     def _entry(self, method: QuantizerConfig, reference: Figures) -> Entry:
         context, config, label = self._context, self._config, method.label
@@ -190,8 +205,10 @@ def _quantize(
     train: Path,
 ) -> dict[str, Any]:
     text = None if calibration is None else calibration_text(train, calibration)
+    quantizer = quantizer_of(method)
+    open_source(model).skeleton()  # torch, transformers and the model's code are not what a method takes
     with PeakMemory() as memory:
-        result = quantizer_of(method).quantize(model, out, method, text, progress.write)
+        result = quantizer.quantize(model, out, method, text, progress.write)
     return {
         "bits_per_weight": result.bits_per_weight, "layer_bits": result.layer_bits,
         "tensor_types": result.tensor_types, "losses": result.losses, "seconds": memory.seconds,

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serving.quantize import Progress, Quantized
 from serving.quantizers._folder import FolderWriter
-from serving.quantizers._source import open_source
-
-if TYPE_CHECKING:
-    pass
+from serving.quantizers._memory import give_back
+from serving.quantizers._source import decoder_layers, open_source, relative_error
 
 Encode = Callable[[Any], tuple[dict[str, Any], Any]]
 """A weight as it is stored → its tensors, by the names that follow the layer's; and the weight that they stand for."""
@@ -35,6 +33,7 @@ def quantize_linears(
 
     source = open_source(model_dir)
     skeleton = source.skeleton()
+    decoder_layers(skeleton)
     head = skeleton.get_output_embeddings()
     linears = {
         f"{name}.weight" for name, module in skeleton.named_modules()
@@ -50,7 +49,8 @@ def quantize_linears(
                 layer = name.removesuffix(".weight")
                 tensors, found = encode(stored)
                 writer.add({f"{layer}.{key}": tensor for key, tensor in tensors.items()})
-                losses[layer] = float((found.float() - stored.float()).square().sum() / stored.float().square().sum())
+                losses[layer] = relative_error(stored.float(), found.float())
+                give_back()
             if progress is not None:
                 progress(at + 1, len(source.shapes))
         writer.finish(section)

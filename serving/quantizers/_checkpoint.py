@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ModelError
-from serving.quantizers._source import Source, open_source
+from serving.quantizers._source import Source, open_source, read_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,13 +63,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         ModelError: as `open_source`, and where the architecture or an option of it has no place in GGUF.
     """
-    source = open_source(folder)
-    if source.config.model_type not in ARCHITECTURES:
+    if (found := read_config(folder).get("model_type")) not in ARCHITECTURES:
         raise ModelError(
-            "This architecture cannot be written as GGUF here.", field="model_type", got=source.config.model_type,
+            "This architecture cannot be written as GGUF here.", field="model_type", got=found,
             expected=", ".join(ARCHITECTURES),
             fix="choose another quantizer, or convert with llama.cpp's convert_hf_to_gguf.py",
         )  # fmt: skip
+    source = open_source(folder)
     _check_options(source.config)
     return Checkpoint(**{field.name: getattr(source, field.name) for field in fields(source)})
 

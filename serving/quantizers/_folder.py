@@ -19,7 +19,8 @@ from serving.quantizers._source import Source
 if TYPE_CHECKING:
     import torch
 
-SHARD_BYTES = 2 * 1024**3
+SHARD_BYTES = 1024**3
+"""As much of the result is held in memory, twice while it is written."""
 _PARTS = re.compile(r"\.(weight(_\w+|\..+)?|SCB)$")
 
 
@@ -29,10 +30,10 @@ def _layer_of(tensor: str) -> str:
 
 
 class FolderWriter:
-    """A folder that is whole at the end of the `with` block, and otherwise gone.
+    """A new or empty folder that is whole at the end of the `with` block, and otherwise gone.
 
     Raises:
-        ResourceError: the disk is full.
+        ResourceError: the folder holds something, or the disk is full.
     """
 
     def __init__(self, folder: Path, source: Source) -> None:
@@ -46,6 +47,10 @@ class FolderWriter:
 
     def __enter__(self) -> FolderWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
+        if any(self._folder.iterdir()):
+            raise ResourceError(
+                "The folder to write holds something already.", field=str(self._folder), expected="a new or empty one"
+            )
         return self
 
     def __exit__(

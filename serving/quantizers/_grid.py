@@ -28,7 +28,7 @@ class GridConfig(QuantizerConfig):
     symmetric: bool = False
     """No zero point: the middle code is 0. A little smaller, and less exact."""
     keep: list[str] = Field(default_factory=list)
-    """Patterns of layer names, such as `layers.0.mlp.down_proj`, that stay in 16 bits."""
+    """Patterns of layer names, such as `layers.0.mlp.down_proj`, that stay as they are stored."""
     widen: list[str] = Field(default_factory=list)
     """Patterns of layer names that get 8 bits, without zero points. vLLM runs such layers on GPUs only."""
 
@@ -45,8 +45,9 @@ class GridConfig(QuantizerConfig):
         return value
 
     def engines(self, *, gpu: bool) -> tuple[str, ...]:
-        """Packed folders; vLLM knows 4 bits on CPUs, and 8 bits without zero points on GPUs."""
-        runs = self.bits == 4 or self.symmetric if gpu else self.bits == 4 and not self.widen
+        """Packed folders; vLLM knows 4 bits on CPUs, on GPUs also 8 without zero points, in groups of some sizes."""
+        on_gpu = (self.bits == 4 or self.symmetric) and self.group in _GPU_GROUPS
+        runs = on_gpu if gpu else self.bits == 4 and not self.widen
         return ("transformers", "vllm") if runs else ("transformers",)
 
     def require_fits(self, widths: Mapping[str, int]) -> None:
@@ -91,6 +92,8 @@ def _named(patterns: list[str], names: Iterable[str]) -> set[str]:
     return {name for name in names if any(re.search(pattern, name) for pattern in patterns)}
 
 
+_GPU_GROUPS = (32, 64, 128)
+"""That vLLM's Marlin kernels take."""
 _STEP = 0.04
 """Share of a range by which narrower ones are tried."""
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from serving.quantize import Progress, Quantized
 from serving.quantizers._folder import FolderWriter
 from serving.quantizers._grid import GridConfig, Levels, decode
+from serving.quantizers._memory import give_back
 from serving.quantizers._packed import packed, section
-from serving.quantizers._source import Source, open_source
+from serving.quantizers._source import Source, decoder_layers, open_source, relative_error
 from serving.quantizers._walk import Inputs, Layer, walk
 
 if TYPE_CHECKING:
@@ -43,10 +44,9 @@ class _Plan:
         import torch
 
         skeleton = source.skeleton()
-        decoder = skeleton.get_decoder()
         found = {name: module for name, module in skeleton.named_modules() if isinstance(module, torch.nn.Linear)}
-        [stack] = [name for name, module in skeleton.named_modules() if module is decoder.layers]
-        self.num_layers = len(decoder.layers)
+        stack, layers = decoder_layers(skeleton)
+        self.num_layers = len(layers)
         self.prefix = f"{stack}."
         linears = {name: one.in_features for name, one in found.items() if name.startswith(self.prefix)}
         config.require_fits(linears)
@@ -129,6 +129,8 @@ def _quantize_layer(
                 found = decode(codes[rows], part, grid)
                 losses[f"{layer.name}.{name}"] = _loss(linear.weight.detach(), found, one.hessian)
                 linear.weight.data = found
+            del weight, codes, levels, part, tensors, found
+            give_back()
     quantized = {f"{name}.weight" for name in losses}
     writer.add({
         name: parameter.detach().to(layer.dtypes[key])
@@ -142,5 +144,5 @@ def _loss(weight: torch.Tensor, found: torch.Tensor, hessian: torch.Tensor | Non
     """Mean square of the outputs' error against that of the outputs; of the weights themselves without a Hessian."""
     error = found - weight
     if hessian is None:
-        return float(error.square().sum() / weight.square().sum())
+        return relative_error(weight, found)
     return float(((error @ hessian) * error).sum() / ((weight @ hessian) * weight).sum().clamp(min=1e-30))

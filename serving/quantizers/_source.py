@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ CARRIED = (
     "vocab.json", "merges.txt",
 )  # fmt: skip
 """Files beside the weights that a quantized folder needs, too."""
+_FILE_NAME = re.compile(r"[^/\\\0]+\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,30 @@ class Source:
         return stored
 
 
+def decoder_layers(model: Any) -> tuple[str, Any]:
+    """Name and modules of the layers that a model's text runs through.
+
+    Raises:
+        ModelError: they are none that are known.
+    """
+    import torch
+
+    found = getattr(model.get_decoder(), "layers", None)
+    linears = 0 if found is None else sum(isinstance(one, torch.nn.Linear) for one in found.modules())
+    if not linears:
+        raise ModelError(
+            "The layers of this architecture are not known.", field="model_type", got=model.config.model_type,
+            expected="one whose decoder has `layers` of linear layers, such as llama, mistral, qwen2 or qwen3",
+        )  # fmt: skip
+    [name] = [name for name, module in model.named_modules() if module is found]
+    return name, found
+
+
+def relative_error(weight: torch.Tensor, found: torch.Tensor) -> float:
+    """Squared error against the weight's own squares; 0 for a weight of zeros that stays so."""
+    return float((found - weight).square().sum() / weight.square().sum().clamp(min=1e-30))
+
+
 def open_source(folder: Path) -> Source:
     """Open a folder of config.json and safetensors files, and see that it is a whole, plain causal language model.
 
@@ -90,7 +116,7 @@ def open_source(folder: Path) -> Source:
         ModelError: files are missing, the model is quantized already, or its tensors are not those that its config
             calls for.
     """
-    raw = _read_config(folder)
+    raw = read_config(folder)
     if quantized := raw.get("quantization_config"):
         raise ModelError(
             "The model is quantized already.",
@@ -106,14 +132,25 @@ def open_source(folder: Path) -> Source:
         )  # fmt: skip
     from transformers import AutoConfig
 
-    config: Any = AutoConfig.from_pretrained(folder)
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (ValueError, KeyError) as error:  # an unknown architecture, or one that brings code of its own
+        raise ModelError(
+            "transformers cannot read the model's config.json.", field=str(folder), got=error,
+            expected="an architecture that is part of transformers",
+        ) from None  # fmt: skip
     files = _index_tensors(folder)
     shapes = _expected_shapes(config)
     _check_tensors(shapes, files, tied=config.tie_word_embeddings)
     return Source(folder, raw, config, shapes, files)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder.
+
+    Raises:
+        ModelError: it is missing, or no JSON object.
+    """
     path = folder / "config.json"
     if not path.is_file():
         adapter = (folder / "adapter_config.json").is_file()
@@ -165,6 +202,12 @@ def _weight_files(folder: Path) -> list[Path]:
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict):
             raise ModelError("The index names no weights.", field=f"{index} weight_map", got=weight_map)
+        for name in weight_map.values():
+            if not (isinstance(name, str) and _FILE_NAME.fullmatch(name)):
+                raise ModelError(
+                    "The index names a file outside the folder.", field=f"{index} weight_map", got=name,
+                    expected="names of safetensors files beside it",
+                )  # fmt: skip
         return [folder / name for name in sorted(set(weight_map.values()))]
     path = folder / "model.safetensors"
     if not path.is_file():

@@ -1,6 +1,8 @@
 """One decoder layer after another, and what calibration text makes of its inputs.
 
 Only one layer's weights are in memory at a time, in float32; between layers there are the hidden states of the text.
+Where the folder holds bfloat16, text runs through a layer's products in it, as it will when the model is used, if the
+processor multiplies it: twice as fast.
 The layers are transformers' own, called with the arguments that its model gives the first one.
 
 Legend: n sequences, t tokens of each, c inputs of a linear layer.
@@ -14,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ModelError
-from serving.quantizers._source import Source
+from serving.quantizers._memory import give_back
+from serving.quantizers._source import Source, decoder_layers
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +33,8 @@ class Inputs:
     """float32 [c, c], the mean of x xᵀ; None without text, like `mean_size`."""
     mean_size: torch.Tensor | None
     """float32 [c], the mean of |x|."""
+    squares: torch.Tensor | None = None
+    """float32 [c], the mean of x², which is the Hessian's diagonal: all there is where layers are only looked at."""
 
 
 class Layer:
@@ -42,6 +47,8 @@ class Layer:
         dtypes: dict[str, torch.dtype],
         hidden: torch.Tensor | None,
         call: dict[str, Any],
+        *,
+        changes: bool = True,
     ) -> None:
         import torch
 
@@ -54,8 +61,7 @@ class Layer:
             found: one for found, one in module.named_modules() if isinstance(one, torch.nn.Linear)
         }
         """Name in the layer → linear layer, in the order of the model."""
-        self._hidden, self._call = hidden, call
-        self._given: torch.Tensor | None = None
+        self._hidden, self._call, self._changes = hidden, call, changes
 
     def inputs(self) -> list[Inputs]:
         """What the linear layers see when the text runs through the layer as it is; without text, only which there
@@ -68,7 +74,7 @@ class Layer:
 
         if self._hidden is None:
             return [Inputs([name], None, None) for name in self.linears]
-        sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        sums: dict[str, tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]] = {}
         sharing: dict[int, list[str]] = {}
         keep: list[torch.Tensor] = []  # so that no two inputs have the same id
         tokens = self._hidden.shape[0] * self._hidden.shape[1]
@@ -82,11 +88,13 @@ class Layer:
             keep.append(seen)
             flat = seen.flatten(0, -2).float()
             if name not in sums:
-                zeros = flat.new_zeros
-                sums[name] = (zeros(flat.shape[1], flat.shape[1]), zeros(flat.shape[1]))
-            hessian, size = sums[name]
-            hessian.addmm_(flat.t(), flat, alpha=1.0 / tokens)
+                zeros, width = flat.new_zeros, flat.shape[1]
+                sums[name] = (zeros(width, width) if self._changes else None, zeros(width), zeros(width))
+            hessian, size, squares = sums[name]
+            if hessian is not None:
+                hessian.addmm_(flat.t(), flat, alpha=1.0 / tokens)
             size.add_(flat.abs().sum(0), alpha=1.0 / tokens)
+            squares.add_(flat.square().sum(0), alpha=1.0 / tokens)
 
         groups: list[list[str]] = []
 
@@ -95,17 +103,17 @@ class Layer:
 
         hooks = [one.register_forward_pre_hook(hook(name)) for name, one in self.linears.items()]
         try:
-            with torch.no_grad():
-                given = []
-                for sequence in self._hidden:
-                    given.append(self._run(sequence))
+            with torch.no_grad(), self._quickly():
+                for at, sequence in enumerate(self._hidden):
+                    given = self._run(sequence)
+                    if not self._changes:
+                        self._hidden[at] = given[0]
                     groups = groups or list(sharing.values())
                     sharing.clear()
                     keep.clear()
         finally:
             for one in hooks:
                 one.remove()
-        self._given = torch.cat(given)
         if missed := set(self.linears).difference(*groups):
             raise ModelError(
                 "A linear layer sees nothing of the calibration text.", field=f"{self.name}.{min(missed)}",
@@ -113,18 +121,14 @@ class Layer:
             )  # fmt: skip
         return [Inputs(names, *sums[names[0]]) for names in groups]
 
-    def forward(self) -> torch.Tensor | None:
-        """The hidden states [n, t, width] that the layer makes of the text, as its weights now are."""
+    def forward(self) -> None:
+        """Put what the layer makes of the text, as its weights now are, in the place of what entered it."""
         import torch
 
-        if self._hidden is None:
-            return None
-        with torch.no_grad():
-            return torch.cat([self._run(sequence) for sequence in self._hidden])
-
-    def seen(self) -> torch.Tensor | None:
-        """The same as the weights were when `inputs` ran."""
-        return self._given if self._given is not None else self.forward()
+        if self._hidden is not None:
+            with torch.no_grad(), self._quickly():
+                for at, sequence in enumerate(self._hidden):
+                    self._hidden[at] = self._run(sequence)[0]
 
     def first(self) -> torch.Tensor | None:
         """What the layer, as it is now, makes of the text's first sequence, [1, t, width]."""
@@ -132,6 +136,14 @@ class Layer:
 
         with torch.no_grad():
             return None if self._hidden is None else self._run(self._hidden[0])
+
+    def _quickly(self) -> Any:
+        import torch
+
+        device = self._hidden.device.type if self._hidden is not None else "cpu"
+        able = device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        stored = set(self.dtypes.values()) == {torch.bfloat16}
+        return torch.autocast(device, torch.bfloat16, enabled=able and stored)
 
     def _run(self, sequence: torch.Tensor) -> torch.Tensor:
         output: Any = self.module(sequence[None], **self._call)
@@ -144,28 +156,44 @@ def walk(source: Source, calibration: torch.Tensor | None, *, changes: bool = Tr
 
     Args:
         calibration: token ids [n, t]; None: the layers come without inputs.
-        changes: whether the layers' weights are written to; where not, what a layer gave is not computed twice.
+        changes: whether the layers' weights are written to. Where not, there are no Hessians, `inputs` must be called,
+            and what a layer gives is not computed twice.
+
+    Raises:
+        ModelError: the text is longer than the model's context, or its layers are not known.
     """
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = source.skeleton()
-    decoder = model.get_decoder()
-    [prefix] = [name for name, module in model.named_modules() if module is decoder.layers]
+    prefix, layers = decoder_layers(model)
     hidden: torch.Tensor | None = None
-    calls: list[dict[str, Any]] = [{} for _ in decoder.layers]
+    calls: list[dict[str, Any]] = [{} for _ in layers]
     if calibration is not None:
+        _require_context(source, calibration.shape[1])
         hidden, calls = _before_layers(source, model, calibration, device)
-    for index, module in enumerate(decoder.layers):
+    for index, module in enumerate(layers):
         name = f"{prefix}.{index}"
         stored = {key: source.read(f"{name}.{key}") for key, _ in module.named_parameters()}
         module.load_state_dict({key: tensor.float().to(device) for key, tensor in stored.items()}, assign=True)
         module.requires_grad_(requires_grad=False)
-        layer = Layer(name, module, {key: tensor.dtype for key, tensor in stored.items()}, hidden, calls[index])
+        dtypes = {key: tensor.dtype for key, tensor in stored.items()}
+        del stored
+        layer = Layer(name, module, dtypes, hidden, calls[index], changes=changes)
         yield layer
-        if index + 1 < len(decoder.layers):
-            hidden = layer.forward() if changes else layer.seen()
+        if changes and index + 1 < len(layers):
+            layer.forward()
         module.to("meta")
+        give_back()
+
+
+def _require_context(source: Source, length: int) -> None:
+    limit = getattr(source.config, "max_position_embeddings", None)
+    if limit is not None and length > limit:
+        raise ModelError(
+            "The calibration text is longer than the model's context.", field="quantize.calibration.length", got=length,
+            expected=f"at most {limit}", fix=f"quantize.calibration.length={limit}",
+        )  # fmt: skip
 
 
 def _before_layers(
@@ -177,7 +205,7 @@ def _before_layers(
     decoder = model.get_decoder()
     embed = model.get_input_embeddings()
     [name] = [name for name, module in model.named_modules() if module is embed]
-    embed.load_state_dict({"weight": source.read(f"{name}.weight").float().to(device)}, assign=True)
+    embed.load_state_dict({"weight": source.read(f"{name}.weight").to(device)}, assign=True)
     for module in decoder.children():
         if module is not decoder.layers and not list(module.parameters()):
             module.to(device)  # rotary embeddings: buffers only

@@ -67,6 +67,8 @@ def prepare(config: Config, layer: Layer, inputs: list[Inputs]) -> list[Inputs]:
     Raises:
         ModelError: the layer is none whose parts are known, or gives something else afterwards.
     """
+    if any(one.hessian is None for one in inputs):
+        raise ValueError("AWQ needs calibration text")
     modules, plain = dict(layer.module.named_modules()), layer.first()
     scaled = []
     for one in inputs:

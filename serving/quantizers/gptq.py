@@ -117,10 +117,11 @@ def _inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     import torch
 
     mean = hessian.diagonal().mean()
-    eye = torch.eye(len(hessian), device=hessian.device)
     for factor in (1, 10, 100):
-        damped = hessian + eye * (damping * factor * mean + 1e-12)
+        damped = hessian.clone()
+        damped.diagonal().add_(damping * factor * mean + 1e-12)
         lower, failed = torch.linalg.cholesky_ex(damped)
+        del damped
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
             if not failed:

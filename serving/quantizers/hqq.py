@@ -36,7 +36,7 @@ class Config(GridConfig):
     growth: float = Field(default=1.01, ge=1)
     """Of the penalty, each iteration."""
     iterations: PositiveInt = 20
-    """At most; it ends when the error grows."""
+    """Of which the best of each group is kept."""
 
 
 def quantize(

@@ -78,7 +78,9 @@ def quantize(
     progress: Progress | None = None,
 ) -> Quantized:
     """As `serving.quantize.Quantizer`; `out` is a folder, in which `model.gguf` is written."""
-    importance = None if text is None else column_importance(model_dir, text)
+    if config.importance and text is None:
+        raise ValueError("an importance matrix needs calibration text")
+    importance = column_importance(model_dir, text) if config.importance and text is not None else None
     return write_file(model_dir, out / FILE_NAME, config, progress, importance=importance)
 
 
@@ -96,8 +98,8 @@ def column_importance(model_dir: Path, text: NDArray[np.int64]) -> dict[str, NDA
     found: dict[str, NDArray[np.float32]] = {}
     for layer in walk(open_source(model_dir), torch.from_numpy(text), changes=False):
         for inputs in layer.inputs():
-            if inputs.hessian is not None:
-                squares = inputs.hessian.diagonal().cpu().numpy()
+            if inputs.squares is not None:
+                squares = inputs.squares.cpu().numpy()
                 found |= {f"{layer.name}.{name}.weight": squares for name in inputs.names}
     return found
 
