@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
-from cluster.connect import Capacity
-from cluster.errors import ArtifactError, DataError, HandoffError, ModelError
+from cluster.artifacts import Manifest
+from cluster.connect import Capacity, result_of
+from cluster.errors import ArtifactError, DataError, HandoffError, ModelError, ResourceError
 from cluster.rundir import RunDirectory
 from jobs.config import JobConfig
 from jobs.context import Context
 from jobs.plan import make_plan
+from jobs.quantize.measure import Figures
 from jobs.report import write_html
 from jobs.run import run, run_stages
-from jobs.stages.quantize import quantize
+from jobs.stages.quantize import _Stage, quantize
 from tests.job_file import load, refusal
 from tests.test_quantizers import make_sharp_model
 from tests.tiny import conversations, sentence
@@ -146,6 +149,29 @@ def test_vllm_runs_what_transformers_runs(ray_cluster: Capacity, model: Path, tm
         assert figures["vllm"]["tokens_per_s"] > 0
 
 
+def test_a_method_that_an_engine_breaks_on_leaves_the_others_alone(
+    ray_cluster: Capacity, model: Path, tmp_path: Path
+) -> None:
+    job = load(job_text(tmp_path, model, "[rtn]"))
+    with RunDirectory(job.storage.path(), job.name).attempt(job.resolved()) as attempt:
+        context = Context(job, job.storage.path(), RunDirectory(job.storage.path(), "x"), attempt, capacity=ray_cluster)
+        assert job.quantize is not None
+        nothing = Manifest(id="model-0", name="none", kind="model", content="", files={})
+        stage: Any = _Stage(context, nothing, nothing, job.quantize)
+
+        def fail(error: Exception) -> None:
+            raise error
+
+        [method], reference = job.quantize.quantizers, Figures(1.0, 0.0, 1.0, 0.0, 0.0, 1, None, None)
+        told = ValueError("Failed to find a kernel\nfor this grid")
+        stage._entry = lambda *_: result_of(ray.remote(fail).remote(told))
+        assert stage.entries(method, reference) == []
+        assert stage.failed == {"rtn-4g32": "ValueError: Failed to find a kernel"}
+        stage._entry = lambda *_: result_of(ray.remote(fail).remote(ResourceError("The disk is full.")))
+        with pytest.raises(ResourceError, match="full"):
+            stage.entries(method, reference)
+
+
 def test_too_little_calibration_text_is_told(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
     job = load(job_text(tmp_path, model, "[gptq]"), "quantize.calibration.length=100000")
     with pytest.raises(DataError, match="too little calibration text") as caught:
@@ -163,6 +189,9 @@ def test_what_cannot_be_is_refused_before_anything_is_taken(model: Path, tmp_pat
     with pytest.raises(ModelError, match="does not divide") as unfit:
         make_plan(load(no_task, "quantize.methods=[{kind: gptq, group: 96}]"))
     assert unfit.value.fix == "group: 128"
+    scratch = ["model.path=null", "model.name=null", "model.scratch={kind: gpt2, context: 128}"]
+    words = str(refusal(no_task, "quantize.methods=[gptq]", "quantize.calibration.length=256", *scratch))
+    assert "quantize.calibration.length" in words
     words = str(refusal(no_task + "serve: {}\n"))
     assert "engine cannot run" in words
     assert "methods: [kquants]" in words

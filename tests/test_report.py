@@ -197,8 +197,9 @@ def quantized_report(store: ArtifactStore) -> dict[str, Any]:
         "peak_bytes": 400_000_000, "calibration": "1f48", "artifact": "quantized-gptq-4g32",
     }  # fmt: skip
     stage = {
-        **done, "gate": gate, "unquantized": figures | {"kl": 0.0, "perplexity": 10.0}, "failed": {"awq-4g32": "NaN"},
-        "board": board, "artifact": "quantized-gptq-4g32", "chosen": "gptq-4g32", "size_bytes": 113_000_000,
+        **done, "gate": gate, "failed": {"awq-4g32": "a scale is NaN"},
+        "unquantized": figures | {"kl": 0.0, "perplexity": 10.0, "size_bytes": 271_000_000}, "board": board,
+        "artifact": "quantized-gptq-4g32", "chosen": "gptq-4g32", "size_bytes": 113_000_000,
         "bits_per_weight": 6.1, "tensor_types": {"int4": 210}, "handoff": {"merged_to_quantized": agreement},
     }  # fmt: skip
     report = full_report(store)
@@ -310,7 +311,16 @@ def test_a_whole_run_shows_every_section(folder: Path, store: ArtifactStore) -> 
 def test_methods_of_quantization_are_shown_side_by_side(folder: Path, store: ArtifactStore) -> None:
     page = page_of(folder, store, quantized_report(store))
     require_closed(page)
-    for words in ("gptq-4g32", "rtn-4g32", "+10.0%", "vllm 32", "down_proj 3.40%", "KL nan > 0.1"):
+    for words in (
+        "gptq-4g32",
+        "rtn-4g32",
+        "+10.0%",
+        "vllm 32",
+        "down_proj 3.40%",
+        "KL nan > 0.1",
+        "271.0 MB",
+        "a scale is NaN",
+    ):
         assert words in page.text, words
     [frontier] = [words for words in charts(page) if words.startswith("KL from the unquantized model over size")]
     assert "gptq-4g32 113.0 MB, 0.0242" in frontier

@@ -83,13 +83,13 @@ def solve(config: Config, weight: torch.Tensor, hessian: torch.Tensor | None) ->
         end = min(start + BLOCK, len(rest))
         part, factors = rest[start:end], upper[start:end, start:end]
         errors = torch.empty_like(part)
-        for at in range(end - start):
-            column = start + at
-            code = torch.round(part[at] / scale[column]).add_(zero[column]).clamp_(0, top)
-            codes[column] = code
-            errors[at] = (part[at] - (code - zero[column]) * scale[column]) / factors[at, at]
-            part[at + 1 :].addr_(factors[at, at + 1 :], errors[at], alpha=-1)
-        rest[end:].addmm_(upper[start:end, end:].t(), errors, alpha=-1)
+        pivots = factors.diagonal().tolist()
+        columns = (one[start:end].unbind() for one in (rest, scale, zero, codes))
+        for at, (column, step, offset, code) in enumerate(zip(*columns, strict=True)):
+            torch.div(column, step, out=code).round_().add_(offset).clamp_(0, top)
+            torch.sub(code, offset, out=errors[at]).mul_(step).sub_(column).mul_(1.0 / pivots[at])
+            part[at + 1 :].addr_(factors[at, at + 1 :], errors[at])
+        rest[end:].addmm_(upper[start:end, end:].t(), errors)
     found = torch.empty_like(codes)
     found[order] = codes
     return _at_least_as_rounded(config, weight, hessian, found.t().contiguous(), levels)
@@ -118,15 +118,14 @@ def _inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
 
     mean = hessian.diagonal().mean()
     for factor in (1, 10, 100):
-        damped = hessian.clone()
+        damped = hessian.flip(0, 1)
         damped.diagonal().add_(damping * factor * mean + 1e-12)
         lower, failed = torch.linalg.cholesky_ex(damped)
-        del damped
         if not failed:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-            if not failed:
-                found: torch.Tensor = upper
-                return found
+            # With the order reversed, H = L Lᵀ gives H⁻¹ = Uᵀ U for U = L⁻¹ in the order as it was.
+            eye = torch.eye(len(lower), device=lower.device)
+            found: torch.Tensor = torch.linalg.solve_triangular(lower, eye, upper=False).flip(0, 1)
+            return found
     raise ModelError(
         "The Hessian of a layer's inputs cannot be inverted.", field="calibration", got=f"damping {damping:g}",
         expected="finite activations from enough text", fix="more calibration text, or a larger damping",
