@@ -13,7 +13,7 @@ import torch
 from hqq.core.quantize import Quantizer
 from safetensors.torch import load_file
 
-GROUP, NORM = 32, 0.7
+GROUP, NORM = 64, 0.7
 
 
 def main() -> None:

@@ -7,8 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayTaskError
-
 from cluster.artifacts import Manifest
 from cluster.config import digest, file_digest
 from cluster.errors import ArtifactError, HandoffError, RaysmithError, ResourceError
@@ -99,6 +97,8 @@ class _Stage:
         """The method's result; and those with more bits for its worst layers, while it misses the gate. A method that
         fails is told of and leaves the others alone.
         """
+        from ray.exceptions import RayTaskError  # after `connect` has prepared the environment
+
         found: list[Entry] = []
         rescue = self._config.rescue
         wanted: QuantizerConfig | None = method

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from serving.quantize import Progress, Quantized
-from serving.quantizers._grid import GridConfig, Levels, decode, encode, fit
+from serving.quantizers._grid import GridConfig, Levels, encode, fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,31 +64,27 @@ def solve(
     if config.symmetric:  # of a layer that is widened; there is no zero point to search for
         return encode(weight, levels, config), levels
     parts = weight.unflatten(1, (-1, config.group))
-    best, least, penalty = levels, _cost(config, parts, levels), config.penalty
-    for _ in range(config.iterations):
+    best, penalty = levels, config.penalty
+    least = torch.full_like(levels.scale, torch.inf)
+    for iteration in range(config.iterations + 1):
         codes = encode(weight, levels, config).view_as(parts)
         steps = levels.scale[..., None]
-        error = parts / steps - (codes - levels.zero[..., None])
-        size = error.abs().clamp(min=1e-12)
+        error = (parts / steps).sub_(codes).add_(levels.zero[..., None])
+        size = error.abs().clamp_(min=1e-12)
+        slope = size.pow(config.norm - 1)
+        cost = (size * slope).sum(-1) * levels.scale.pow(config.norm)  # sum of |w - ŵ|^p
+        better = cost < least
+        best = Levels(*(torch.where(better, new, old) for new, old in zip(levels, best, strict=True)))
+        least = torch.where(better, cost, least)
+        if iteration == config.iterations:
+            break
         # The proximal operator of |x|^p: what is large is left to the error.
-        large = (size - size.pow(config.norm - 1) * config.norm / penalty).clamp(min=0) * error.sign()
-        wanted = parts - large * steps
+        large = size.sub_(slope.mul_(config.norm / penalty)).clamp_(min=0).mul_(error.sign_())
+        wanted = parts - large.mul_(steps)
         zero = (codes - wanted / levels.scale[..., None]).mean(-1).round().clamp(0, 2**config.bits - 1)
         counts = codes - zero[..., None]
         scale = (counts * wanted).sum(-1) / counts.square().sum(-1).clamp(min=1e-12)
         scale = scale.clamp(min=1e-8).bfloat16().float()
         levels = Levels(scale, zero)
-        cost = _cost(config, parts, levels)
-        better = cost < least
-        best = Levels(*(torch.where(better, new, old) for new, old in zip(levels, best, strict=True)))
-        least = torch.where(better, cost, least)
         penalty *= config.growth
     return encode(weight, best, config), best
-
-
-def _cost(config: Config, parts: torch.Tensor, levels: Levels) -> torch.Tensor:
-    """Sum of |w - ŵ|^p of each group [r, g]."""
-    weight = parts.flatten(1)
-    return (
-        (decode(encode(weight, levels, config), levels, config) - weight).abs().pow(config.norm).view_as(parts).sum(-1)
-    )
