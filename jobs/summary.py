@@ -140,7 +140,8 @@ def _where(context: Context, served: Served | None) -> None:
     stages = context.report["stages"]
     last = next((stages[name]["artifact"] for name in _PUBLISHED if name in stages), None)
     if last is not None:
-        fact("lineage", f"raysmith trace {context.store.get(last).name}")
+        name = next((name for name, there in context.store.names().items() if there == last), last)
+        fact("lineage", f"raysmith trace {name}")
     if context.job.train is not None and any(one.kind == "tensorboard" for one in context.job.train.trackers):
         fact("curves", f"tensorboard --logdir {context.run.path / 'tensorboard'}")
     fact("time", duration(time.monotonic() - context.began))

@@ -104,23 +104,34 @@ def tell(entry: Entry, reference: Figures) -> None:
 def show(
     entries: list[Entry], failed: Mapping[str, str], reference: Figures, chosen: Entry | None, unquantized_bytes: int
 ) -> None:
-    """Print the leaderboard, the smallest first; bits are those of a weight of a linear layer."""
-    table = Table(
-        "", "method", "bits", "size", "KL", "perplexity", "same top-1", "task", "tokens/s", "took", "memory",
-        "gate", box=None, header_style="bold", title=None,
-    )  # fmt: skip
-    table.add_row("", "unquantized", "", size(unquantized_bytes), "", f"{reference.perplexity:.2f}", "",
-                  _share(reference.task), _speeds({"transformers": reference}), "", "", "")  # fmt: skip
-    for one in sorted(entries, key=lambda entry: entry.size_bytes):
-        first = one.first
-        table.add_row(
-            "→" if chosen is not None and one.label == chosen.label else "", one.label, f"{one.layer_bits:.2f}",
-            size(one.size_bytes), f"{first.kl:.4f}",
-            f"{first.perplexity:.2f} ({first.perplexity / reference.perplexity - 1:+.1%})", f"{first.agreement:.1%}",
-            _share(first.task), _speeds(one.figures), duration(one.seconds), size(one.peak_bytes),
+    """Print the leaderboard, the smallest first: quality, then cost. Bits are those of a weight of a linear layer."""
+    ranked = sorted(entries, key=lambda entry: entry.size_bytes)
+    quality = _table("", "method", "bits", "size", "KL", "perplexity", "top-1", "task", "gate")
+    quality.add_row(
+        "",
+        "unquantized",
+        "",
+        size(unquantized_bytes),
+        "",
+        f"{reference.perplexity:.2f}",
+        "",
+        _share(reference.task),
+        "",
+    )
+    cost = _table("", "method", "tokens/s", "took", "memory")
+    cost.add_row("", "unquantized", _speeds({"transformers": reference}), "", "")
+    for one in ranked:
+        first, mark = one.first, "→" if chosen is not None and one.label == chosen.label else ""
+        increase = first.perplexity / reference.perplexity - 1
+        quality.add_row(
+            mark, one.label, f"{one.layer_bits:.2f}", size(one.size_bytes), f"{first.kl:.4f}",
+            f"{first.perplexity:.2f} {increase:+.1%}", f"{first.agreement:.0%}", _share(first.task),
             "passes" if not one.misses else "misses",
         )  # fmt: skip
-    console.print(table)
+        cost.add_row(mark, one.label, _speeds(one.figures), duration(one.seconds), size(one.peak_bytes))
+    console.print(quality)
+    console.print()
+    console.print(cost)
     for label, reason in failed.items():
         fact(f"{label} failed", reason)
     for one in entries:
@@ -129,12 +140,19 @@ def show(
             fact(f"{one.label} loses", ", ".join(f"{name} {one.losses[name]:.2%}" for name in worst))
 
 
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=column in ("", "method"), overflow="fold")
+    return table
+
+
 def _agreement(one: Figures) -> Agreement:
     return Agreement(one.tokens, one.mean_abs_logprob_diff, one.max_abs_logprob_diff, one.kl, one.agreement)
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
+    return "" if value is None else f"{value:.0%}"
 
 
 def _speeds(figures: Mapping[str, Figures]) -> str:
