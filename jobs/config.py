@@ -217,14 +217,13 @@ def _require_served(job: JobConfig) -> None:
     """The endpoint's engine can run whatever method is chosen."""
     if job.quantize is None or job.serve is None:
         return
-    engine = job.serve.engine.kind
+    engine = job.serve.engine
     for method in job.quantize.quantizers:
-        engines = method.engines(gpu=bool(job.cluster.gpus_per_worker))
-        if engine not in engines:
+        if method.MAKES not in engine.OPENS:
             raise ConfigValueError(
                 "The endpoint's engine cannot run what a method makes.",
-                got=f"quantize.methods: {method.kind}, serve.engine: {engine}",
-                expected=f"for {method.kind}, an engine of {', '.join(engines)}; for {engine}, methods: [kquants]",
+                got=f"quantize.methods: {method.kind} makes a {method.MAKES}, serve.engine: {engine.kind}",
+                expected=f"methods that make a {' or '.join(sorted(engine.OPENS))}, such as [kquants] for llama_cpp",
                 fix="quantize in one job, and serve in another",
             )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ from cluster.handoff import Holder
 
 class EngineConfig(PluginConfig):
     """What every engine's `Config` has."""
+
+    OPENS: ClassVar[frozenset[str]] = frozenset({"gguf", "folder"})
+    """Forms of a model that it opens: a GGUF file, a folder as transformers writes it."""
 
     context_tokens: int = Field(default=2048, ge=16)
     """Tokens of prompt and answer together, for each request."""

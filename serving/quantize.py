@@ -29,6 +29,8 @@ def siblings(name: str) -> list[str]:
 class QuantizerConfig(PluginConfig):
     """Base of the `Config` of every quantizer."""
 
+    MAKES: ClassVar[str] = "folder"
+    """Form of the result: a `folder` as transformers writes it, or a `gguf` file."""
     CALIBRATED: ClassVar[bool] = False
     """Whether the method looks at what layers see of a text."""
     name: str | None = None

@@ -12,15 +12,16 @@ import ray
 
 from cluster.artifacts import Manifest
 from cluster.connect import Capacity, result_of
-from cluster.errors import ArtifactError, DataError, HandoffError, ModelError, ResourceError
+from cluster.errors import ArtifactError, ConfigError, DataError, HandoffError, ModelError, ResourceError
 from cluster.rundir import RunDirectory
-from jobs.config import JobConfig
+from jobs.config import JobConfig, load_job
 from jobs.context import Context
 from jobs.plan import make_plan
 from jobs.quantize.measure import Figures
 from jobs.report import write_html
 from jobs.run import run, run_stages
 from jobs.stages.quantize import _Stage, quantize
+from tests.conftest import REPOSITORY
 from tests.job_file import load, refusal
 from tests.test_quantizers import make_sharp_model
 from tests.tiny import conversations, sentence
@@ -189,12 +190,12 @@ def test_what_cannot_be_is_refused_before_anything_is_taken(model: Path, tmp_pat
     with pytest.raises(ModelError, match="does not divide") as unfit:
         make_plan(load(no_task, "quantize.methods=[{kind: gptq, group: 96}]"))
     assert unfit.value.fix == "group: 128"
-    scratch = ["model.path=null", "model.name=null", "model.scratch={kind: gpt2, context: 128}"]
-    words = str(refusal(no_task, "quantize.methods=[gptq]", "quantize.calibration.length=256", *scratch))
-    assert "quantize.calibration.length" in words
+    with pytest.raises(ConfigError, match=r"quantize\.calibration\.length") as too_long:
+        load_job(REPOSITORY / "configs/pretrain/stdlib_causal.yaml", ["quantize.methods=[gptq]"])
+    assert too_long.value.got == "quantize.calibration.length=512"
     words = str(refusal(no_task + "serve: {}\n"))
     assert "engine cannot run" in words
-    assert "methods: [kquants]" in words
+    assert "[kquants]" in words
     Path("prompts.jsonl").unlink()
     with pytest.raises(DataError, match="missing") as caught:
         run(load(no_task))
@@ -212,7 +213,7 @@ def test_only_what_is_new_is_done_again(ray_cluster: Capacity, model: Path, tmp_
     }  # fmt: skip
     Path("prompts.jsonl").write_text('{"prompt": "the cat", "answer": "1"}\n')
     shutil.rmtree(next((tmp_path / "store/stages").glob("scores-*")))
-    other = run_job(load(job_text(tmp_path, model, "[rtn]")), ray_cluster)
+    other = run_job(load(job_text(tmp_path, model, "[rtn]"), "quantize.gate.min_task_ratio=null"), ray_cluster)
     stages = other.report["stages"]
     assert stages["quantize_rtn-4g32"]["reused"]
     assert not stages["measure_rtn-4g32_transformers"]["reused"], "other prompts: another score"

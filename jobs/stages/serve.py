@@ -36,7 +36,9 @@ def serving(context: Context, model: Manifest, config: ServeConfig) -> Iterator[
     title("Serve")
     api_key = secrets.token_urlsafe(32)
     source = ModelSource(model.id, [item.id for item in ancestors(context.store, model)])
-    endpoint = deploy(config, context.files(model) / FILE_NAME, context.job.name, source, api_key)
+    files = context.files(model)
+    path = files / FILE_NAME if FILE_NAME in model.files else files
+    endpoint = deploy(config, path, context.job.name, source, api_key)
     fact("endpoint", f"{endpoint.url}  (answers after {endpoint.startup_s:.1f} s)")
     try:
         context.report["stages"]["serve"] = {

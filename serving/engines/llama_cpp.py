@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +30,8 @@ WHOLE_VOCABULARY = 2**24
 
 class Config(EngineConfig):
     """llama.cpp, for GGUF files."""
+
+    OPENS: ClassVar[frozenset[str]] = frozenset({"gguf"})
 
     kind: Literal["llama_cpp"] = "llama_cpp"
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from cluster.errors import ModelError, ResourceError
 from cluster.storage import require_free_space
@@ -31,6 +31,8 @@ METADATA_BYTES_PER_TOKEN = 64
 
 class Config(QuantizerConfig):
     """How to write the GGUF file."""
+
+    MAKES: ClassVar[str] = "gguf"
 
     kind: Literal["kquants"] = "kquants"
     """The plug-in's file name, without `.py`."""
