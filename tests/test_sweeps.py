@@ -357,6 +357,7 @@ def test_pbt_moves_weights_and_the_hashes_say_so(folder: Path, ray_cluster: Capa
     assert store.get("moving-winner").kind == "adapter"
 
 
+@pytest.mark.slow
 def test_a_method_of_trl_is_swept_too(
     folder: Path, ray_cluster: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +382,7 @@ def test_a_method_of_trl_is_swept_too(
     assert "adapter_model.safetensors" in store.get("preferred-winner").files
 
 
+@pytest.mark.slow
 def test_a_reward_model_is_swept(
     folder: Path, ray_cluster: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
