@@ -140,9 +140,8 @@ def test_the_worst_layers_are_spared_until_the_gate_passes(ray_cluster: Capacity
 
 
 def test_vllm_runs_what_transformers_runs(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
-    methods = (
-        "[{kind: gptq, symmetric: true}, {kind: awq, keep: ['layers.0.mlp.down']}]"  # without zero points, and with
-    )
+    # Without zero points, and with.
+    methods = "[{kind: gptq, symmetric: true}, {kind: awq, keep: ['layers.0.mlp.down']}]"
     context = run_job(load(job_text(tmp_path, model, methods, engines="all")), ray_cluster)
     for label in ("gptq-4g32s", "awq-4g32"):
         figures = board_of(context)[label]["figures"]
