@@ -5,7 +5,8 @@ machine has them.
 
     speed       GPTQ, ours against llmcompressor 0.14: 4 bits, groups of 32, symmetric, columns in the order of
                 activations, damping 0.01, the same token ids. Ours also tries narrower ranges, and takes a row as
-                rounded where that is closer; "whole range" is without the former, like llmcompressor. Memory is what
+                rounded where that is closer; "whole range" is without the former, like llmcompressor;
+                "rounded" is the baseline. Memory is what
                 each takes beyond a process that has imported everything; seconds are without imports, and without
                 loading the model on their side. It runs in an environment of its own (its pins and ours differ):
                     python3.11 -m venv ENV && ENV/bin/pip install torch==2.13.0 llmcompressor==0.14.0.1
@@ -89,13 +90,16 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     import transformers.models.llama.modeling_llama  # noqa: F401 - code is not what a method takes
 
     from jobs.quantize.peak import PeakMemory
-    from serving.quantizers import _on_grid, gptq  # noqa: F401
+    from serving.quantizers import _on_grid, gptq, rtn  # noqa: F401 - nor is this
 
     torch.set_num_threads(options.threads)
     text = np.load(options.text)
     config = gptq.Config(symmetric=True, least_range=1.0 if options.side == "ours_whole_range" else 0.6)
     with PeakMemory() as memory:
-        gptq.quantize(model_folder(), options.folder, config, text)
+        if options.side == "rounded":
+            rtn.quantize(model_folder(), options.folder, rtn.Config(symmetric=True))
+        else:
+            gptq.quantize(model_folder(), options.folder, config, text)
     return {"seconds": memory.seconds, "peak_bytes": memory.peak_bytes}
 
 
@@ -186,7 +190,7 @@ def solver(options: argparse.Namespace) -> dict[str, Any]:
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp())
     np.save(folder / "text.npy", text_ids(options.sequences, "calibration"))
-    found = sides_in_turn(options, ("ours", "ours_whole_range", "llmcompressor"), folder)
+    found = sides_in_turn(options, ("ours", "ours_whole_range", "rounded", "llmcompressor"), folder)
     size = sum(path.stat().st_size for path in model_folder().glob("*.safetensors"))
     return {
         "machine": machine(options.threads), "unquantized_perplexity": perplexity(model_folder()),
@@ -244,7 +248,8 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
 
 
 SIDES = {
-    "ours": ours, "ours_whole_range": ours, "llmcompressor": theirs, "hqq_ours": hqq_ours, "rtn_ours": hqq_ours,
+    "ours": ours, "ours_whole_range": ours, "rounded": ours, "llmcompressor": theirs,
+    "hqq_ours": hqq_ours, "rtn_ours": hqq_ours,
     "hqq_theirs": hqq_theirs,
 }  # fmt: skip
 

@@ -227,7 +227,12 @@ def test_bytes_are_the_kernels(case: str, with_importance: bool, folder_of: Fold
     assert ("Q4_1" in seen) == (case == "narrow" and with_importance)
 
 
-@pytest.mark.skipif(shutil.which("llama-quantize") is None, reason="llama.cpp's llama-quantize is not on the PATH")
+needs_stock = pytest.mark.skipif(
+    shutil.which("llama-quantize") is None, reason="llama.cpp's llama-quantize is not on the PATH"
+)
+
+
+@needs_stock
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "BF16"])
 def test_whole_files_are_those_of_llama_quantize(case: str, recipe: str, folder_of: Folder, tmp_path: Path) -> None:
@@ -238,7 +243,7 @@ def test_whole_files_are_those_of_llama_quantize(case: str, recipe: str, folder_
     assert filecmp.cmp(ours, theirs, shallow=False)
 
 
-@pytest.mark.skipif(shutil.which("llama-quantize") is None, reason="llama.cpp's llama-quantize is not on the PATH")
+@needs_stock
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("recipe", ["Q2_K", "Q3_K_M", "Q4_0", "Q4_K_M", "Q5_K_S", "Q6_K", "Q8_0"])
 def test_tensors_are_those_of_llama_quantize_with_imatrix(
