@@ -7,30 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import EndpointError
 from jobs.console import console
-from jobs.endpoint import client_of, require_endpoint
+from jobs.endpoints.folder import EndpointFolder, client_of
+from serving.table import ADAPTER_SEPARATOR
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
 
-def chat(run_folder: Path) -> None:
+def chat(root: Path, name: str) -> None:
     """Read questions until an empty line, Ctrl-D or Ctrl-C; answers are shown as they are generated.
 
+    Args:
+        name: an endpoint's, or `endpoint:adapter`.
+
     Raises:
-        EndpointError: the run serves nothing, or its endpoint does not answer.
+        EndpointError: no such endpoint is up, or it does not answer.
     """
     import openai
 
-    endpoint = require_endpoint(run_folder)
-    client = client_of(endpoint["url"], endpoint["api_key"])
+    folder = EndpointFolder(root, name.partition(ADAPTER_SEPARATOR)[0])
+    url = folder.require_up().url
+    client = client_of(url, folder.operator_key())
     messages: list[ChatCompletionMessageParam] = []
-    console.print(f"Talking to {endpoint['model']} at {endpoint['url']}; an empty line ends it.", markup=False)
+    console.print(f"Talking to {name} at {url}; an empty line ends it.", markup=False)
     while question := _ask():
         messages.append({"role": "user", "content": question})
         try:
-            answer = _answer(client, endpoint["model"], messages)
+            answer = _answer(client, name, messages)
         except openai.APIError as error:
-            raise EndpointError("The endpoint did not answer.", field=endpoint["url"], got=error.message) from None
+            raise EndpointError("The endpoint did not answer.", field=url, got=error.message) from None
         messages.append({"role": "assistant", "content": answer})
 
 

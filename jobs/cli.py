@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
 
 from cluster.errors import ConfigError, RaysmithError
-from cluster.storage import ENVIRONMENT_VARIABLE, StorageConfig
+from jobs import cli_export, cli_serve
+from jobs.cli_options import ConfigFile, Name, Overrides, StorageOption, Winner, root_of, show
 from jobs.console import console, errors
 
 app = typer.Typer(
@@ -24,18 +24,8 @@ app = typer.Typer(
 )  # fmt: skip
 config_app = typer.Typer(help="Look at configuration files.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The job's YAML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]…", help="Values that replace the file's.")
-]
-Winner = Annotated[
-    str | None, typer.Option("--winner", metavar="SWEEP", help="Take the values of a finished sweep's best trial.")
-]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="An artifact's name or id.")]
-StorageOption = Annotated[
-    Path | None, typer.Option("--storage", help=f"Storage root; default ${ENVIRONMENT_VARIABLE} or ./raysmith_data.")
-]
+app.add_typer(cli_export.app, name="export")
+app.add_typer(cli_serve.keys_app, name="keys")
 
 
 @app.command()
@@ -148,41 +138,6 @@ def submit(
 
 
 @app.command()
-def chat(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose endpoint is up.")],
-    storage: StorageOption = None,
-) -> None:
-    """Talk to the endpoint of a run that is being served."""
-    from jobs.chat import chat as chat_with
-
-    chat_with(_root(storage) / "runs" / name)
-
-
-@app.command()
-def key(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose endpoint is up.")],
-    storage: StorageOption = None,
-) -> None:
-    """Print the API key of a run that is being served, for `curl` and other clients."""
-    from jobs.endpoint import require_endpoint
-
-    print(require_endpoint(_root(storage) / "runs" / name)["api_key"])
-
-
-@app.command()
-def export(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose checkpoint is wanted.")],
-    to: Annotated[Path, typer.Option("--to", help="The folder to write, new or empty.")],
-    step: Annotated[int | None, typer.Option("--step", help="Which checkpoint; default: the newest.")] = None,
-    storage: StorageOption = None,
-) -> None:
-    """Write a checkpoint as a folder that transformers (or peft, for an adapter) loads."""
-    from jobs.export import export as export_checkpoint
-
-    export_checkpoint(_root(storage), name, to, step)
-
-
-@app.command()
 def rollouts(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose rollouts are wanted.")],
     where: Annotated[
@@ -208,13 +163,13 @@ def rollouts(
     from jobs.rollouts import Query, find, json_lines, panels
 
     query = Query(where, step, sort, limit, last)
-    files = find(_root(storage), name, training, heldout=heldout)
+    files = find(root_of(storage), name, training, heldout=heldout)
     if as_json:
         for line in json_lines(files, query):
             print(line)
         return
     for part in panels(files, query, full=full):
-        _show(part)
+        show(part)
 
 
 @app.command("ls")
@@ -223,17 +178,21 @@ def list_artifacts(storage: StorageOption = None) -> None:
     from cluster.artifacts import ArtifactStore
     from jobs.lineage import list_table
 
-    _show(list_table(ArtifactStore(_root(storage))))
+    show(list_table(ArtifactStore(root_of(storage))))
 
 
 @app.command()
 def trace(name: Name, storage: StorageOption = None) -> None:
-    """Show from what an artifact was made, back to the data and the base model."""
+    """Show from what an artifact, or what an endpoint serves, was made: back to the data and the base model."""
     from cluster.artifacts import ArtifactStore
+    from jobs.endpoints.listing import served_artifacts
     from jobs.lineage import trace_tree
 
-    store = ArtifactStore(_root(storage))
-    _show(trace_tree(store, store.get(name)))
+    store = ArtifactStore(root_of(storage))
+    for label, artifact in (served_artifacts(root_of(storage), name) or {"": name}).items():
+        if label:
+            console.print(f"[bold cyan]{label}[/]")
+        show(trace_tree(store, store.get(artifact)))
 
 
 @app.command()
@@ -242,8 +201,8 @@ def diff(a: Name, b: Name, storage: StorageOption = None) -> None:
     from cluster.artifacts import ArtifactStore
     from jobs.lineage import diff_table
 
-    store = ArtifactStore(_root(storage))
-    _show(diff_table(store.get(a), store.get(b)))
+    store = ArtifactStore(root_of(storage))
+    show(diff_table(store.get(a), store.get(b)))
 
 
 @app.command()
@@ -252,7 +211,7 @@ def unmerge(name: Name, storage: StorageOption = None) -> None:
     from cluster.artifacts import ArtifactStore
     from jobs.lineage import refuse_unmerge
 
-    store = ArtifactStore(_root(storage))
+    store = ArtifactStore(root_of(storage))
     refuse_unmerge(store, store.get(name))
 
 
@@ -262,7 +221,7 @@ def verify(name: Name, storage: StorageOption = None) -> None:
     from cluster.artifacts import ArtifactStore
     from jobs.lineage import ancestors
 
-    store = ArtifactStore(_root(storage))
+    store = ArtifactStore(root_of(storage))
     artifact = store.get(name)
     for manifest in (artifact, *ancestors(store, artifact)):
         store.verify(manifest)
@@ -295,27 +254,24 @@ def compare(a: ConfigFile, b: ConfigFile) -> None:
     for key in sorted(one.keys() | two.keys()):
         if one.get(key, "—") != two.get(key, "—"):
             table.add_row(key, *(escape(str(values.get(key, "—"))) for values in (one, two)))
-    _show(table)
+    show(table)
 
 
 @config_app.command()
 def schema(
     sweep: Annotated[bool, typer.Option("--sweep", help="Of a sweep's file instead of a job's.")] = False,
+    endpoint: Annotated[bool, typer.Option("--endpoint", help="Of an endpoint's file (`raysmith serve`).")] = False,
 ) -> None:
     """Print the JSON schema of a job file: every key, its type, its meaning."""
     from jobs.config import JobConfig
+    from jobs.endpoints.config import EndpointConfig
     from jobs.sweep.config import SweepConfig
 
-    print(json.dumps((SweepConfig if sweep else JobConfig).model_json_schema(), indent=2))
+    described = EndpointConfig if endpoint else SweepConfig if sweep else JobConfig
+    print(json.dumps(described.model_json_schema(), indent=2))
 
 
-def _root(storage: Path | None) -> Path:
-    return (StorageConfig(root=storage) if storage else StorageConfig()).path()
-
-
-def _show(what: RenderableType) -> None:
-    # Folded to the terminal's width; whole lines where another program reads.
-    Console(highlight=False, width=None if console.is_terminal else 1000).print(what)
+cli_serve.add_verbs(app)
 
 
 def _interrupt(_signum: int, _frame: object) -> None:

@@ -11,10 +11,12 @@ from cluster.rundir import RunDirectory
 from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
+from jobs.endpoints.served import Served
+from jobs.endpoints.supervise import follow
 from jobs.inputs import require_inputs
 from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
-from jobs.summary import complete, recorded, wait_for_interrupt
+from jobs.summary import complete, recorded
 from serving.deploy import require_no_endpoint
 from trainers.config import TrainConfig
 
@@ -42,12 +44,12 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
         with recorded(context), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
             require_job_fits(job, context.capacity)
             if job.serve is not None:
-                require_no_endpoint()
+                require_no_endpoint(job.name)
             tuned, data = run_stages(context)
             with _endpoint(context, tuned, data) as served:
                 complete(context, served)
                 if keep_serving and served is not None:
-                    wait_for_interrupt(served)
+                    follow(served)
 
 
 def run_stages(context: Context) -> tuple[Manifest, Manifest | None]:
@@ -97,7 +99,7 @@ def base_and_data(context: Context) -> tuple[Manifest, Manifest | None]:
 
 
 @contextmanager
-def _endpoint(context: Context, tuned: Manifest, data: Manifest | None) -> Iterator[serve.Served | None]:
+def _endpoint(context: Context, tuned: Manifest, data: Manifest | None) -> Iterator[Served | None]:
     """The endpoint that serves the quantized model; None when the job has no such sections."""
     job = context.job
     if job.quantize is None or data is None:

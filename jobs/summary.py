@@ -16,10 +16,11 @@ from cluster.artifacts import package_versions
 from cluster.config import digest
 from jobs.console import console, errors, fact, title
 from jobs.context import Context
+from jobs.endpoints.served import Served
+from jobs.endpoints.supervise import curl_line
 from jobs.report import write_html
 from jobs.report_rl import learning_of, told
 from jobs.report_run import RunRecord
-from jobs.stages.serve import Served
 from jobs.words import duration, size
 
 _ASKED = ("evaluate_before", "evaluate_after", "serve")
@@ -150,22 +151,3 @@ def _where(context: Context, served: Served | None) -> None:
     console.print("\n  While the endpoint is up, in another terminal:", markup=False)
     console.print(f"    raysmith chat {context.job.name}", markup=False)
     console.print(f"    {curl_line(context.job.name, served)}", markup=False)
-
-
-def curl_line(run_name: str, served: Served) -> str:
-    """A shell line that asks the endpoint; the key stays out of it, for terminals and logs are read by others."""
-    body = f'{{"model": "{served.endpoint.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-    return (
-        f'curl {served.endpoint.url}/chat/completions -H "Authorization: Bearer $(raysmith key {run_name})" '
-        f"-H 'Content-Type: application/json' -d '{body}'"
-    )
-
-
-def wait_for_interrupt(served: Served) -> None:
-    """Keep the endpoint up until Ctrl-C (or SIGTERM, which is turned into it)."""
-    console.print(f"\n  Serving on {served.endpoint.url}. Ctrl-C stops it.", markup=False)
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        console.print("  Stopping: running requests may finish first.", markup=False)

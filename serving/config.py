@@ -23,6 +23,10 @@ class ReplicaConfig(Config):
     target_ongoing_requests: float = Field(default=4.0, gt=0)
     """Requests, running and waiting, that each replica should have: above it replicas are added."""
 
+    target_ongoing_tokens: int | None = Field(default=None, ge=1)
+    """Tokens, of prompts and still to be written, of the requests that each replica should have. Unset: they do not
+    count."""
+
     upscale_delay_s: float = Field(default=5.0, ge=0)
     """How long the load must stay above the target before replicas are added, seconds."""
 
@@ -46,19 +50,34 @@ class ReplicaConfig(Config):
 
 
 class LimitConfig(Config):
-    """What a request may ask for; more is refused with the field's name."""
+    """What a request may ask for; more is refused with the field's name, before anything is tokenized."""
 
     max_body_bytes: int = Field(default=1_000_000, ge=1)
     """Size of a request's body, bytes."""
 
     max_prompt_chars: int = Field(default=100_000, ge=1)
-    """Length of all messages together, characters."""
+    """Length of the prompt (all messages and tools together), or of an embedding's texts, characters."""
 
     max_new_tokens: int = Field(default=1024, ge=1)
-    """Tokens of an answer; also what a request gets that names no limit."""
+    """Tokens of a choice; also what a request gets that names no limit."""
+
+    max_choices: int = Field(default=8, ge=1)
+    """Choices (`n`) of a request, and texts of an embedding's."""
 
     max_queued_requests: int = Field(default=32, ge=0)
-    """Requests that may wait in each replica; the next one is answered with 429."""
+    """Choices that may wait at the front for a free place; a request for more is answered with 429."""
+
+    queue_timeout_s: float = Field(default=120.0, gt=0)
+    """How long a request may wait for a free place, a replica's start included, seconds; then the answer is 503."""
+
+    request_timeout_s: float = Field(default=600.0, gt=0)
+    """How long an answer may take from its start; then it ends with an error, seconds."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests of a key within a minute, if the key has no limit of its own; unset: as many as there are places."""
+
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens, read and written, of a key within a minute, if the key has no limit of its own."""
 
 
 class ServeConfig(Config):
@@ -75,6 +94,10 @@ class ServeConfig(Config):
 
     startup_timeout_s: float = Field(default=300.0, gt=0)
     """How long the endpoint may take until it answers, seconds."""
+
+    prove: bool = True
+    """Compare each replica's log-probabilities with those of the artifact's weights before it serves. The reference is
+    computed once for an artifact, in float32 on the CPU of a node."""
 
     replicas: ReplicaConfig = ReplicaConfig()
     """How many replicas run, and what each is given."""

@@ -1,142 +1,380 @@
-"""Bring an endpoint up on a Ray that the caller connected to, prove that it answers, and take it down again."""
+"""Bring an endpoint up on a Ray that the caller connected to: the front, and versions of a model behind it.
+
+endpoint = Endpoint.open(folder, keys_file, name, config)     # listens, serves nothing yet
+version = endpoint.add(model, config)                         # a version whose replicas are proved
+endpoint.route({version: 1.0})                                # and now it gets the requests
+endpoint.close()
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import json
 import logging
+import re
 import socket
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.errors import EndpointError, ResourceError
-from serving.config import ServeConfig
+from cluster.errors import EndpointError, ModelError, RaysmithError, ResourceError
+from cluster.storage import write_json
+from serving.config import LimitConfig, ServeConfig
+from serving.table import MAIN_DEPLOYMENT, Origin, Table, Version
 
-APP_NAME = "raysmith"
-POLL_S = 0.2
-PROBE_TIMEOUT_S = 60.0
+POLL_S = 0.1
 _LAST_WORDS_S = 0.5
+_LOST_S = 30.0
 
 
-class ModelSource(NamedTuple):
-    """Where a served model comes from; `/v1/models` shows it."""
+class Adapter(NamedTuple):
+    """A published LoRA adapter."""
 
-    artifact: str
-    """Id of the artifact."""
-    lineage: list[str]
-    """Ids of its parents, nearest first, back to the text it was trained on."""
+    folder: Path
+    origin: Origin
 
 
-class Endpoint(NamedTuple):
-    """An endpoint that answers."""
+class Model(NamedTuple):
+    """A published model, as it is served."""
 
-    url: str
-    """Base URL for an OpenAI client, ending in `/v1`."""
-    model: str
-    """Name to ask for."""
-    source: ModelSource
-    """Where the model comes from."""
-    startup_s: float
-    """From the call of `deploy` to the first answer, seconds."""
+    path: Path
+    """Its file or folder, readable here on every node that may run a replica."""
+    origin: Origin
+    probe_file: Path | None = None
+    """See `serving.probe`."""
+    adapters: dict[str, Adapter] = {}  # noqa: RUF012 a NamedTuple's default is never changed
+    """By the name that clients put after the colon."""
 
 
-def deploy(config: ServeConfig, model_path: Path, model_name: str, source: ModelSource, api_key: str) -> Endpoint:
-    """Serve a model and wait until it answers.
+class Endpoint:
+    """An endpoint that is up. Made by `open`."""
 
-    Args:
-        config: engine, address, replicas and limits.
-        model_path: the model's file, readable at this path on every node that may run a replica.
-        model_name: the name that clients ask for.
-        source: the artifact and its lineage.
-        api_key: what clients must send as bearer token; only its SHA-256 leaves this process.
+    def __init__(self, folder: Path, url: str, front: Any, table: Table) -> None:
+        self.folder = folder
+        self.url = url
+        """Base URL for an OpenAI client, ending in `/v1`."""
+        self.table = table
+        self._front = front
+        self._specs: dict[str, tuple[Model, ServeConfig]] = {}
+        self._number = 0
 
-    Raises:
-        ResourceError: the port is in use, or an endpoint runs in this cluster already.
-        EndpointError: the endpoint does not come up, or does not answer; the message has the replica's own error.
-    """
-    started = time.monotonic()
-    port = free_port(config)
+    @classmethod
+    def open(cls, folder: Path, keys_file: Path, name: str, config: ServeConfig) -> Endpoint:
+        """Start Serve and the front.
 
-    from ray import serve
-    from ray.serve.schema import ApplicationStatus, LoggingConfig
+        Args:
+            folder: where the endpoint's table is kept, seen by every node.
+            keys_file: see `serving.keys`.
+            name: what clients ask for.
 
-    require_no_endpoint()
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
-    key_sha256 = hashlib.sha256(api_key.encode()).hexdigest()
-    app = _application(config, quiet).bind(config, str(model_path), model_name, source._asdict(), key_sha256)
-    try:
-        serve.start(proxy_location="HeadOnly", http_options={"host": config.host, "port": port}, logging_config=quiet)
+        Raises:
+            ResourceError: the port is in use, or an endpoint of that name runs in this cluster already.
+            EndpointError: the front does not come up.
+        """
+        port = free_port(config)
+        import ray
+        from ray import serve
+        from ray.serve.schema import LoggingConfig
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from serving.front.actor import ACTOR_OPTIONS, FrontActor, actor_name
+
+        require_no_endpoint(name)
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        table = Table(name=name, created=int(time.time()), limits=config.limits)
+        table.write(folder)
+        quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
+        serve.start(proxy_location="Disabled", logging_config=quiet)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        factory: Any = ray.remote(FrontActor)
+        actor = factory.options(name=actor_name(name), scheduling_strategy=here, **ACTOR_OPTIONS)
+        front = actor.remote(str(folder), str(keys_file), config.host, port)
+        try:
+            up = ray.get(front.ready.remote(), timeout=config.startup_timeout_s)
+        except Exception as error:
+            ray.kill(front)
+            raise EndpointError("The endpoint's front does not come up.", got=str(error)[-2000:]) from None
+        if not up:
+            raise _port_in_use(config, port, "Address already in use")
+        return cls(folder, f"http://{_client_host(config.host)}:{port}/v1", front, table)
+
+    def add(self, model: Model, config: ServeConfig, *, tell: Callable[[str], None] = lambda _: None) -> str:
+        """Serve a model, and wait until its replicas are proved; no request goes to it before `route`.
+
+        Args:
+            tell: given what is waited for, when that changes.
+
+        Returns:
+            The version's name.
+
+        Raises:
+            ResourceError: the cluster has no room for it beside what runs.
+            EndpointError: it does not come up; the message has the replica's own error.
+            HandoffError: its log-probabilities are not the artifact's, or an adapter changes nothing.
+        """
+        require_engine_fits(config, model)
+        self._require_room(config)
+        deadline = time.monotonic() + config.startup_timeout_s
+        self._number += 1
+        name = f"v{self._number}"
+        version = Version(
+            name=name, app=f"raysmith-{self.table.name}-{name}", weight=0.0, engine=config.engine.kind,
+            origin=model.origin, adapters={key: one.origin for key, one in model.adapters.items()},
+        )  # fmt: skip
+        try:
+            self._run(version, model, config)
+            self._wait_until_running(version, deadline, tell)
+            proof = self._proof(version)
+        except BaseException:  # Ctrl-C as well: never leave half a version behind
+            self._delete(version)
+            raise
+        self._specs[name] = (model, config)
+        self._write(versions=(*self.table.versions, version.model_copy(update={"proof": proof})))
+        return name
+
+    def route(self, weights: Mapping[str, float], limits: LimitConfig | None = None) -> None:
+        """Give versions their shares of the requests, and the endpoint its limits, all in one moment.
+
+        Versions that are not named get none; see `remove`.
+        """
+        import ray
+
+        changed = [one.model_copy(update={"weight": weights.get(one.name, 0.0)}) for one in self.table.versions]
+        self._write(versions=tuple(changed), **({"limits": limits} if limits is not None else {}))
+        ray.get(self._front.refresh.remote(), timeout=_LOST_S)
+
+    def change_adapters(self, version: str, adapters: dict[str, Adapter]) -> None:
+        """Add and remove adapters of a version while it serves.
+
+        Raises:
+            HandoffError: one changes nothing.
+            ModelError: one does not fit the model. In both cases everything stays as it was.
+        """
+        import ray
+
+        model, config = self._specs[version]
+        if not config.engine.ADDS_ADAPTERS:
+            raise _no_adapters(config, adapters)
+        new = {name: one for name, one in adapters.items() if model.adapters.get(name) != one}
+        done: list[str] = []
+        try:
+            for name, one in new.items():
+                done.append(name)
+                self._tell(version, {"name": name, "folder": str(one.folder)})
+        except RaysmithError:
+            for name in done:
+                self._tell(version, {"name": name, "folder": None})
+            raise
+        self._specs[version] = (model._replace(adapters=adapters), config)
+        # Clients must not be sent to an adapter that goes: first the table, then the file that all replicas follow,
+        # those that start later too.
+        origins = {name: one.origin for name, one in adapters.items()}
+        changed = [
+            one.model_copy(update={"adapters": origins}) if one.name == version else one
+            for one in self.table.versions
+        ]  # fmt: skip
+        self._write(versions=tuple(changed))
+        ray.get(self._front.refresh.remote(), timeout=_LOST_S)
+        self._write_adapters(version, self._specs[version][0])
+
+    def remove(self, version: str) -> None:
+        """End a version; its requests end first."""
+        gone = next(one for one in self.table.versions if one.name == version)
+        self._write(versions=tuple(one for one in self.table.versions if one.name != version))
+        self._specs.pop(version, None)
+        self._delete(gone)
+
+    def state(self) -> dict[str, dict[str, int]]:
+        """Version → replicas, requests that run and wait."""
+        import ray
+
+        found: dict[str, dict[str, int]] = ray.get(self._front.state.remote(), timeout=_LOST_S)
+        return found
+
+    def close(self, drain_s: float = 20.0) -> None:
+        """Stop the endpoint: no new connections, then the running requests end, then everything else."""
+        import ray
+        from ray import serve
+
+        # Serve's controller ends by killing itself, which Ray reports on the driver's standard output as a failed task.
+        with contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(self._front.drain.remote(drain_s), timeout=drain_s + _LOST_S)
+            for version in self.table.versions:
+                self._delete(version)
+            ray.kill(self._front)
+            if not serve.status().applications:
+                serve.shutdown()
+                time.sleep(_LAST_WORDS_S)
+
+    def _write(self, **changes: Any) -> None:
+        self.table = self.table.model_copy(update=changes)
+        self.table.write(self.folder)
+
+    def _tell(self, version: str, body: dict[str, Any]) -> None:
+        import ray
+
+        from serving.protocol import RequestError
+
+        try:
+            ray.get(self._front.tell_replicas.remote(version, "/adapters", body))
+        except RequestError as error:
+            raise _error_in(error.message, "adapters", body["name"]) from None
+        except ray.exceptions.RayTaskError as error:
+            raise _error_in(str(error.cause), "adapters", body["name"]) from None
+
+    def _run(self, version: Version, model: Model, config: ServeConfig) -> None:
+        from ray import serve
+        from ray.serve.schema import LoggingConfig
+
+        from serving.replica import Replica, Spec
+        from serving.scaling import autoscaling
+
+        replicas = config.replicas
+        deployment: Any = serve.deployment(
+            name=MAIN_DEPLOYMENT,
+            autoscaling_config=autoscaling(replicas),
+            graceful_shutdown_timeout_s=replicas.shutdown_s,
+            graceful_shutdown_wait_loop_s=0.1,
+            health_check_period_s=2,
+            health_check_timeout_s=30,
+            max_constructor_retry_count=2,
+            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+            **config.engine.resources(replicas.num_cpus, replicas.num_gpus),
+        )
+        probe = str(model.probe_file) if model.probe_file is not None else None
+        adapters = self._write_adapters(version.name, model)
+        spec = Spec(self.table.name, version.name, str(model.path), config, str(adapters), probe)
         serve.run_many(
-            [serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=quiet)],
-            wait_for_ingress_deployment_creation=False,
-            wait_for_applications_running=False,
-        )
-        _wait_until(ApplicationStatus.RUNNING, started + config.startup_timeout_s)
-        base = f"http://{_client_host(config.host)}:{port}"
-        _probe(base, model_name, api_key)
-    except BaseException:  # Ctrl-C as well: never leave a half-started endpoint behind
-        shutdown()
-        raise
-    return Endpoint(f"{base}/v1", model_name, source, time.monotonic() - started)
+            [serve.RunTarget(deployment(Replica).bind(spec), name=version.app, route_prefix=None)],
+            wait_for_ingress_deployment_creation=False, wait_for_applications_running=False,
+        )  # fmt: skip
+
+    def _write_adapters(self, version: str, model: Model) -> Path:
+        file = self.folder / f"adapters-{version}.json"
+        write_json(file, {name: str(one.folder) for name, one in model.adapters.items()})
+        return file
+
+    def _wait_until_running(self, version: Version, deadline: float, tell: Callable[[str], None]) -> None:
+        from ray import serve
+
+        told = ""
+        while True:
+            app = serve.status().applications.get(version.app)
+            messages = [app.message, *(one.message for one in app.deployments.values())] if app else []
+            text = "\n".join(filter(None, messages))
+            if app and app.status == "RUNNING" and self.state().get(version.name, {}).get("replicas"):
+                return
+            if app and app.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
+                raise _error_in(text, "serve", version.origin.artifact)
+            if time.monotonic() > deadline:
+                raise EndpointError(
+                    "The endpoint did not come up in time.", field="serve.startup_timeout_s",
+                    got=text or "no replica yet",
+                    fix="see that the cluster has serve.replicas.num_cpus cores free, or give it more time",
+                )  # fmt: skip
+            if text != told:
+                tell(text)
+                told = text
+            time.sleep(POLL_S)
+
+    def _proof(self, version: Version) -> str:
+        from ray import serve
+
+        handle: Any = serve.get_deployment_handle(MAIN_DEPLOYMENT, version.app)
+        proof: str = handle.prove.remote().result(timeout_s=_LOST_S)
+        return proof
+
+    def _delete(self, version: Version) -> None:
+        from ray import serve
+
+        if version.app in serve.status().applications:
+            serve.delete(version.app)
+
+    def _require_room(self, config: ServeConfig) -> None:
+        """Replicas of the new version start beside the old one's."""
+        import ray
+
+        wanted = {"CPU": float(config.replicas.num_cpus), "GPU": float(config.replicas.num_gpus)}
+        free = ray.available_resources()
+        # Cores that a run's tasks gave back a moment ago may not be counted yet.
+        deadline = time.monotonic() + 5.0
+        while any(free.get(name, 0.0) < count for name, count in wanted.items() if count):
+            if time.monotonic() > deadline:
+                there = ray.cluster_resources()
+                raise ResourceError(
+                    "There is no room for a replica beside what runs.", field="replicas.num_cpus",
+                    got=", ".join(f"{count:g} {name}" for name, count in wanted.items() if count),
+                    expected=", ".join(f"at most {free.get(name, 0.0):g} free {name} of {there.get(name, 0.0):g}"
+                                       for name, count in wanted.items() if count),
+                    fix="lower replicas.max of what runs, free cores, or add nodes: a new version starts before the "
+                    "old one ends",
+                )  # fmt: skip
+            time.sleep(POLL_S)
+            free = ray.available_resources()
 
 
-def require_no_endpoint() -> None:
-    """See that nothing is served in the cluster: Serve's proxy, and with it the port, is one for all.
+def require_engine_fits(config: ServeConfig, model: Model) -> None:
+    """Refuse what the engine cannot open or add.
 
     Raises:
-        ResourceError: an application of Ray Serve runs.
+        ModelError: with the engine's name.
     """
-    from ray import serve
-
-    if running := serve.status().applications:
+    form = "gguf" if model.path.suffix == ".gguf" else "folder"
+    if form not in config.engine.OPENS:
+        raise ModelError(
+            "The engine does not open that kind of model.", field="engine",
+            got=f"{config.engine.kind} for a {form}", expected=f"a {' or '.join(sorted(config.engine.OPENS))}",
+            fix="llama_cpp opens GGUF files, vllm and transformers open folders",
+        )  # fmt: skip
+    if model.adapters and not config.engine.ADDS_ADAPTERS:
+        raise _no_adapters(config, model.adapters)
+    if config.engine.ON_GPU and not config.replicas.num_gpus:
         raise ResourceError(
-            "An endpoint runs in this cluster already.",
-            field="serve",
-            got=", ".join(running),
-            expected="none",
-            fix="stop the run that serves it (Ctrl-C there), or `serve shutdown` if its driver was killed",
-        )
+            "The engine needs a GPU.", field="replicas.num_gpus", got=0, expected="1 or more",
+            fix="replicas.num_gpus: 1, or the engine vllm, llama_cpp or transformers",
+        )  # fmt: skip
 
 
-def shutdown() -> None:
-    """Stop the endpoint, its proxy and Serve in this cluster; running requests may finish first."""
-    from ray import serve
-
-    # Serve's controller ends by killing itself, which Ray reports on the driver's standard output as a failed task.
-    with contextlib.redirect_stdout(io.StringIO()):
-        serve.shutdown()
-        time.sleep(_LAST_WORDS_S)
+def _no_adapters(config: ServeConfig, adapters: Mapping[str, Adapter]) -> ModelError:
+    return ModelError(
+        "The engine adds no adapters.", field="adapters", got=f"{', '.join(adapters)} for {config.engine.kind}",
+        expected="an engine that does", fix="vllm or transformers, or serve the merged model",
+    )  # fmt: skip
 
 
-def _application(config: ServeConfig, logging_config: Any) -> Any:
-    from ray import serve
+def require_no_endpoint(name: str) -> None:
+    """See that no endpoint of that name is up in the cluster.
 
-    from serving.app import ChatReplica
+    Raises:
+        ResourceError: one is.
+    """
+    import ray
 
-    replicas, limits = config.replicas, config.limits
-    deployment: Any = serve.deployment(
-        name="chat",
-        # Above what a replica runs and queues, so that it answers 429 itself rather than let requests pile up in the
-        # proxy, which knows no limit.
-        max_ongoing_requests=config.engine.num_parallel + limits.max_queued_requests + 16,
-        autoscaling_config={
-            "min_replicas": replicas.min,
-            "max_replicas": replicas.max,
-            "target_ongoing_requests": replicas.target_ongoing_requests,
-            "upscale_delay_s": replicas.upscale_delay_s,
-            "downscale_delay_s": replicas.downscale_delay_s,
-        },
-        ray_actor_options={"num_cpus": replicas.num_cpus, "num_gpus": replicas.num_gpus},
-        graceful_shutdown_timeout_s=replicas.shutdown_s,
-        logging_config=logging_config,
-    )
-    return deployment(ChatReplica)
+    from serving.front.actor import NAMESPACE, actor_name
+
+    try:
+        ray.get_actor(actor_name(name), NAMESPACE)
+    except ValueError:
+        return
+    raise ResourceError(
+        "An endpoint of that name runs in this cluster already.", field="name", got=name, expected="another name",
+        fix="stop the command that serves it (Ctrl-C there)",
+    )  # fmt: skip
+
+
+def _error_in(text: str, field: str, got: str) -> RaysmithError:
+    """What a replica raised, found in what Serve says of it."""
+    from cluster import errors
+
+    for name in re.findall(r"(\w+Error): ", text) + re.findall(r"(\w+Error)$", text):
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, RaysmithError):
+            said = text.rsplit(f"{name}: ", 1)[-1].strip()
+            if name in {"HandoffError", "ModelError"}:
+                return kind(said)
+    return EndpointError("The endpoint does not come up.", field=field, got=f"{got}\n{text[-4000:]}")
 
 
 def free_port(config: ServeConfig) -> int:
@@ -151,60 +389,19 @@ def free_port(config: ServeConfig) -> int:
         try:
             probe.bind((config.host, config.port))
         except OSError as error:
-            raise ResourceError(
-                f"The endpoint cannot listen on {config.host}:{config.port}: {error.strerror}.",
-                field="serve.port",
-                got=config.port,
-                expected="a free port",
-                fix=f"serve.port={config.port + 1}, or serve.port=0 for any free port",
-            ) from error
+            raise _port_in_use(config, config.port, error.strerror) from error
         port: int = probe.getsockname()[1]
         return port
+
+
+def _port_in_use(config: ServeConfig, port: int, why: str | None) -> ResourceError:
+    return ResourceError(
+        f"The endpoint cannot listen on {config.host}:{port}: {why}.", field="serve.port", got=port,
+        expected="a free port", fix=f"serve.port={port + 1}, or serve.port=0 for any free port",
+    )  # fmt: skip
 
 
 def _client_host(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-def _wait_until(wanted: str, deadline: float) -> None:
-    from ray import serve
-
-    while True:
-        app = serve.status().applications.get(APP_NAME)
-        if app and app.status == wanted:
-            return
-        messages = [app.message, *(one.message for one in app.deployments.values())] if app else []
-        if app and app.status == "DEPLOY_FAILED":
-            raise EndpointError("The endpoint does not come up.", got="\n".join(filter(None, messages)))
-        if time.monotonic() > deadline:
-            raise EndpointError(
-                "The endpoint did not come up in time.",
-                field="serve.startup_timeout_s",
-                got="\n".join(filter(None, messages)) or "no replica yet",
-                fix="see that the cluster has serve.replicas.num_cpus cores free, or give it more time",
-            )
-        time.sleep(POLL_S)
-
-
-def _probe(base: str, model_name: str, api_key: str) -> None:
-    ask = {"model": model_name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-    headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-    requests = (
-        urllib.request.Request(f"{base}/health"),
-        urllib.request.Request(f"{base}/v1/chat/completions", json.dumps(ask).encode(), headers),
-    )
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy must not see the key
-    for request in requests:
-        try:
-            direct.open(request, timeout=PROBE_TIMEOUT_S).close()
-        except urllib.error.HTTPError as error:
-            raise EndpointError(
-                "The endpoint is up and does not answer as it should.",
-                field=request.full_url,
-                got=f"{error.code} {error.read().decode(errors='replace')}",
-                expected="200",
-            ) from error
-        except OSError as error:
-            raise EndpointError("The endpoint does not answer.", field=request.full_url, got=error) from error

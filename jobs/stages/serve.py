@@ -1,54 +1,47 @@
-"""Serve the quantized model on Ray Serve, ask it the job's questions as a client would, and keep it up if wanted."""
+"""Serve the quantized model, ask it the job's questions as a client would, and keep it up if wanted."""
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cluster.artifacts import Manifest
 from cluster.errors import EndpointError
+from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
-from jobs.endpoint import announce, client_of, withdraw
-from jobs.lineage import ancestors
+from jobs.endpoints.config import EndpointConfig
+from jobs.endpoints.folder import client_of
+from jobs.endpoints.served import Served
+from jobs.endpoints.served import serving as serving_endpoint
 from serving.config import ServeConfig
-from serving.deploy import Endpoint, ModelSource, deploy, shutdown
-from serving.quantizers.kquants import FILE_NAME
 from trainers.config import EvaluateConfig
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 
-class Served(NamedTuple):
-    """An endpoint that is up, and the key that opens it."""
-
-    endpoint: Endpoint
-    api_key: str
-
-
 @contextmanager
 def serving(context: Context, model: Manifest, config: ServeConfig) -> Iterator[Served]:
-    """Serve for the length of a `with` block; `raysmith chat` finds the endpoint through `endpoint.json`."""
+    """Serve for the length of a `with` block; other commands find the endpoint by the job's name."""
     title("Serve")
-    api_key = secrets.token_urlsafe(32)
-    source = ModelSource(model.id, [item.id for item in ancestors(context.store, model)])
-    files = context.files(model)
-    path = files / FILE_NAME if FILE_NAME in model.files else files
-    endpoint = deploy(config, path, context.job.name, source, api_key)
-    fact("endpoint", f"{endpoint.url}  (answers after {endpoint.startup_s:.1f} s)")
-    try:
+    began = time.monotonic()
+    with serving_endpoint(context.root, endpoint_config(context.job, model.id, config)) as served:
+        startup_s = time.monotonic() - began
+        fact("endpoint", f"{served.endpoint.url}  (answers after {startup_s:.1f} s)")
         context.report["stages"]["serve"] = {
-            "url": endpoint.url, "model": endpoint.model, "artifact": model.id, "startup_s": endpoint.startup_s,
+            "url": served.endpoint.url, "model": context.job.name, "artifact": model.id, "startup_s": startup_s,
+            "proof": served.endpoint.table.versions[0].proof,
         }  # fmt: skip
-        announce(context.run.path, endpoint.url, endpoint.model, api_key)
-        yield Served(endpoint, api_key)
-    finally:
-        withdraw(context.run.path)
-        shutdown()
+        yield served
+
+
+def endpoint_config(job: JobConfig, model: str, config: ServeConfig) -> EndpointConfig:
+    """The job's endpoint as `raysmith serve` would be told of it."""
+    given = {name: getattr(config, name) for name in ServeConfig.model_fields}
+    return EndpointConfig(name=job.name, cluster=job.cluster, storage=job.storage, model=model, **given)
 
 
 def ask(context: Context, served: Served, config: EvaluateConfig) -> None:
@@ -60,7 +53,7 @@ def ask(context: Context, served: Served, config: EvaluateConfig) -> None:
     for question in config.questions:
         began = time.perf_counter()
         try:
-            text, first_token_s, num_tokens = _stream_answer(client, served.endpoint.model, question, config)
+            text, first_token_s, num_tokens = _stream_answer(client, context.job.name, question, config)
         except APIError as error:
             raise EndpointError("The endpoint did not answer.", field=served.endpoint.url, got=error.message) from None
         tokens += num_tokens

@@ -11,8 +11,10 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar, Literal
@@ -22,6 +24,7 @@ from pydantic import Field
 
 from cluster.errors import HandoffError, ModelError
 from cluster.handoff import TokenScores
+from serving.engines._base import EngineBase
 from serving.protocol import EngineConfig, RequestError
 
 FORCED = 1e6  # logit bias: far above any logit, still exact enough in float32 to be the only choice
@@ -43,7 +46,7 @@ class Config(EngineConfig):
     """Prompt tokens evaluated at a time. Smaller: other requests wait less for a long prompt."""
 
 
-class Engine:
+class Engine(EngineBase):
     """One GGUF file, opened by llama.cpp's server. See `serving.protocol.Engine`."""
 
     def __init__(self, config: Config, model_path: Path, model_name: str, num_cpus: int) -> None:
@@ -52,6 +55,7 @@ class Engine:
         Raises:
             ModelError: there is no such file, or llama.cpp cannot read it.
         """
+        super().__init__(config)
         import xllamacpp
 
         if not model_path.is_file():
@@ -74,12 +78,33 @@ class Engine:
                 fix=f"read the replica's log; see that serve.engine.context_tokens ({config.context_tokens}) × "
                 f"num_parallel ({config.num_parallel}) fits into memory",
             ) from error
+        self._model_path = model_path
         self._context_tokens = config.context_tokens
         self._num_parallel = config.num_parallel
         self._pool = ThreadPoolExecutor(config.num_parallel, thread_name_prefix="llama_cpp")
 
-    async def chat(self, body: dict[str, Any]) -> AsyncGenerator[str, None]:
+    async def chat(self, body: dict[str, Any], adapter: str | None = None) -> AsyncGenerator[str, None]:
         """Generate; yields llama.cpp's own OpenAI chunks as JSON text. See `serving.protocol.Engine.chat`."""
+        if "tools" in body and not await asyncio.to_thread(self._knows_tools):
+            raise RequestError(
+                400, "The model's chat template knows no tools.", param="tools", code="unsupported_by_model"
+            )
+        async with aclosing(self._stream(self._server.handle_chat_completions, body, "messages")) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def completion(self, body: dict[str, Any], adapter: str | None = None) -> AsyncGenerator[str, None]:
+        """Generate; llama.cpp's chunks differ a little from OpenAI's. See `serving.protocol.Engine.completion`."""
+        if body.get("echo"):
+            raise RequestError(400, "llama.cpp does not echo prompts.", param="echo", code="unsupported_by_engine")
+        async with aclosing(self._stream(self._server.handle_completions, body, "prompt")) as chunks:
+            async for chunk in chunks:
+                for one in _text_chunks(json.loads(chunk)):
+                    yield json.dumps(one, separators=(",", ":"))
+
+    async def _stream(
+        self, handle: Callable[[str, Callable[[str], bool]], Any], body: dict[str, Any], prompt: str
+    ) -> AsyncGenerator[str, None]:
         loop = asyncio.get_running_loop()
         chunks: asyncio.Queue[str | None] = asyncio.Queue()
         cancelled = threading.Event()
@@ -88,13 +113,13 @@ class Engine:
             loop.call_soon_threadsafe(chunks.put_nowait, chunk)
             return cancelled.is_set()  # True makes llama.cpp cancel its task and free the slot
 
-        request = json.dumps({**body, "stream": True})
-        work = loop.run_in_executor(self._pool, self._server.handle_chat_completions, request, on_chunk)
+        request = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}})
+        work = loop.run_in_executor(self._pool, handle, request, on_chunk)
         work.add_done_callback(lambda _: chunks.put_nowait(None))
         try:
             while (chunk := await chunks.get()) is not None:
                 if chunk.startswith('{"error"'):
-                    raise _refusal(json.loads(chunk)["error"])
+                    raise _refusal(json.loads(chunk)["error"], prompt)
                 yield chunk
             work.result()
         except ValueError as error:  # what llama.cpp's own validation raises
@@ -102,6 +127,25 @@ class Engine:
         finally:
             cancelled.set()
             await asyncio.wait([work])  # the place in the batch is free only when llama.cpp has let go of it
+
+    async def probe(self, sequences: list[list[int]], top_k: int, adapter: str | None = None) -> TokenScores:
+        """See `serving.protocol.Engine.probe`."""
+        return await asyncio.to_thread(self.score, sequences, top_k)
+
+    async def stop(self) -> None:
+        """See `serving.protocol.Engine.stop`."""
+        await asyncio.to_thread(self.close)
+
+    @cached_property
+    def _template(self) -> str:
+        import gguf
+
+        field = gguf.GGUFReader(self._model_path).fields.get("tokenizer.chat_template")
+        return str(field.contents()) if field is not None else ""
+
+    def _knows_tools(self) -> bool:
+        # llama.cpp itself ignores tools that the template does not name.
+        return "tools" in self._template
 
     def score(self, sequences: list[list[int]], top_k: int) -> TokenScores:
         """Score token ids by teacher forcing: see `cluster.handoff.Holder`.
@@ -212,6 +256,7 @@ def _server_params(config: Config, model_path: Path, model_name: str, num_cpus: 
     params.cpuparams.n_threads = num_threads
     params.cpuparams_batch.n_threads = num_threads
     params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
+    params.use_jinja = True  # tools are a matter of the template
     params.endpoint_slots = False
     params.ui = False
     params.offline = True
@@ -219,11 +264,26 @@ def _server_params(config: Config, model_path: Path, model_name: str, num_cpus: 
     return params
 
 
-def _refusal(error: dict[str, Any]) -> RequestError:
+def _text_chunks(chunk: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """OpenAI's older form: log-probabilities in lists, and the usage in a chunk of its own."""
+    usage = chunk.pop("usage", None)
+    for choice in chunk["choices"]:
+        tokens = (choice.get("logprobs") or {}).get("content")
+        choice["logprobs"] = None if tokens is None else {
+            "tokens": [one["token"] for one in tokens],
+            "token_logprobs": [one["logprob"] for one in tokens],
+            "top_logprobs": [{top["token"]: top["logprob"] for top in one["top_logprobs"]} for one in tokens],
+        }  # fmt: skip
+    yield chunk
+    if usage is not None:
+        yield {**chunk, "choices": [], "usage": usage}
+
+
+def _refusal(error: dict[str, Any], prompt: str) -> RequestError:
     too_long = error.get("type") == "exceed_context_size_error"
     return RequestError(
         int(error.get("code", 500)),
         str(error.get("message")),
-        param="messages" if too_long else None,
+        param=prompt if too_long else None,
         code="context_length_exceeded" if too_long else None,
     )

@@ -1,0 +1,1 @@
+"""Endpoints that are served by name: what they should serve, what they do serve, and who may ask."""

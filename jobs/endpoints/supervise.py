@@ -1,0 +1,121 @@
+"""`raysmith serve`: the process that holds an endpoint, and the commands that tell it what to become."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from cluster.artifacts import ArtifactStore
+from cluster.connect import connected
+from cluster.errors import ConfigError, EndpointError, RaysmithError
+from cluster.storage import read_json, write_json
+from jobs.console import console, fact, title
+from jobs.endpoints.config import EndpointConfig
+from jobs.endpoints.folder import EndpointFolder
+from jobs.endpoints.served import Served, find_parts, serving
+from serving.deploy import free_port
+
+_POLL_S = 0.3
+
+
+def serve(config: EndpointConfig) -> None:
+    """Serve until Ctrl-C; or, where the endpoint is up already, let it become what the configuration says.
+
+    Raises:
+        RaysmithError: it does not come up, or cannot become that; what was served before goes on.
+    """
+    root = config.storage.path()
+    folder = EndpointFolder(root, config.name)
+    find_parts(ArtifactStore(root), config)
+    if folder.state() is not None:
+        change(folder, config)
+        return
+    if config.cluster.address == "local":
+        free_port(config)
+    title(f"Endpoint {config.name}")
+    with connected(config.cluster, keep_logs=folder.path / "logs"), serving(root, config) as served:
+        fact("listens on", served.endpoint.url)
+        console.print("\n  In another terminal:", markup=False)
+        for line in (f"raysmith chat {config.name}", f"raysmith bench {config.name}", curl_line(config.name, served)):
+            console.print(f"    {line}", markup=False)
+        follow(served)
+
+
+def follow(served: Served) -> None:
+    """Keep the endpoint up, and become what other commands want, until Ctrl-C (or SIGTERM, which is turned into it)."""
+    console.print(f"\n  Serving on {served.endpoint.url}. Ctrl-C stops it.", markup=False)
+    try:
+        while True:
+            time.sleep(_POLL_S)
+            if (wish := read_json(served.folder.wanted_file)) is not None:
+                served.folder.wanted_file.unlink()
+                _fulfil(served, wish["id"], wish["config"])
+    except KeyboardInterrupt:
+        console.print("  Stopping: running requests may finish first.", markup=False)
+
+
+def _fulfil(served: Served, wish: str, wanted: dict[str, object]) -> None:
+    served.tell(status="changing", message="", error="")
+    try:
+        config = EndpointConfig.model_validate(wanted)
+        served.become(config)
+    except RaysmithError as error:
+        served.tell(status="serving", message="", done=wish, error=str(error))
+        console.print(f"  Not changed: {error.message}", markup=False)
+        return
+    served.tell(done=wish, error="")
+    weights = ", ".join(f"{one.name} {one.weight:.0%}" for one in served.endpoint.table.versions)
+    console.print(f"  Changed: {weights}", markup=False)
+
+
+def change(folder: EndpointFolder, config: EndpointConfig) -> None:
+    """Let an endpoint that is up become something else, and wait until it is.
+
+    Raises:
+        EndpointError: it could not, and serves what it served before; or it ended.
+    """
+    state = folder.require_up()
+    if folder.wanted_file.exists():
+        raise EndpointError(
+            "Another command is changing the endpoint.", field="NAME", got=folder.name, fix="wait until it is done"
+        )
+    title(f"Endpoint {folder.name}: change")
+    wish, told = secrets.token_hex(8), ""
+    write_json(folder.wanted_file, {"id": wish, "config": config.resolved()}, mode=0o600)
+    while (now := folder.state()) is not None:
+        if now.done == wish:
+            if now.error:
+                raise EndpointError(f"It stays as it was.\n{now.error}")
+            fact("serving", f"{now.config['model']} on {now.url}")
+            return
+        if now.message and now.message != told:
+            fact("waiting", now.message.splitlines()[-1][:200])
+            told = now.message
+        time.sleep(_POLL_S)
+    raise EndpointError("The endpoint ended meanwhile.", field="NAME", got=state.name)
+
+
+def rollback(folder: EndpointFolder) -> None:
+    """Let an endpoint become what it was before its last change.
+
+    Raises:
+        ConfigError: it was never changed.
+        EndpointError: as for `change`.
+    """
+    state = folder.require_up()
+    if not state.history:
+        raise ConfigError(
+            "The endpoint was not changed yet.", field="NAME", got=folder.name,
+            expected="an endpoint that served something else before",
+        )  # fmt: skip
+    earlier = {**state.history[-1], **{key: state.config[key] for key in ("host", "port")}}
+    change(folder, EndpointConfig.model_validate(earlier))
+
+
+def curl_line(name: str, served: Served) -> str:
+    """A shell line that asks the endpoint; the key stays out of it, for terminals and logs are read by others."""
+    body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    return (
+        f'curl {served.endpoint.url}/chat/completions -H "Authorization: Bearer $(raysmith key {name})" '
+        f"-H 'Content-Type: application/json' -d '{body}'"
+    )

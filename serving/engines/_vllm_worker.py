@@ -1,0 +1,27 @@
+"""What vLLM's worker processes load beside their own: adapters leave the output head alone.
+
+vLLM applies the adapters of the next tokens, one for each request of the batch, to the head's rows of a prompt's
+log-probabilities too (vLLM issue 16668). On a CPU the engine dies of it as soon as a batch has two requests; without
+an adapter of the head, it still gathers a matrix as large as the vocabulary for each token. So vLLM is told that the
+head takes no adapter; it refuses those that have one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm.lora import model_manager
+
+
+class Extension:
+    """Nothing: vLLM takes a class, and imports this module for it."""
+
+
+_supported_modules = model_manager.get_supported_lora_modules
+
+
+def _without_head(model: Any) -> list[str]:
+    return [name for name in _supported_modules(model) if name != "lm_head"]
+
+
+model_manager.get_supported_lora_modules = _without_head

@@ -1,0 +1,112 @@
+"""A request on its way to a replica and back: retried elsewhere while the client has seen nothing of an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from serving.front.pool import Replica
+from serving.protocol import RequestError
+
+DRAINING = "x-raysmith-draining"
+USAGE = "x-raysmith-usage"
+FIRST_PIECE = "x-raysmith-first-s"
+ADAPTER = "x-raysmith-adapter"
+STREAM = "x-raysmith-stream"
+CHOICES = "x-raysmith-choices"
+TOKENS = "x-raysmith-tokens"
+# The first byte of each line of a replica's stream says what follows: a chunk, the last chunk with the usage, an error.
+CHUNK, LAST, ERROR = b"c", b"u", b"e"
+
+
+class ReplicaLost(Exception):  # noqa: N818 what happened, not whose fault it is
+    """The replica's connection broke, or it is about to stop: another one can do it."""
+
+    def __init__(self, *, draining: bool) -> None:
+        super().__init__("draining" if draining else "lost")
+        self.draining = draining
+
+
+def session() -> aiohttp.ClientSession:
+    """Connections to all replicas."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), timeout=aiohttp.ClientTimeout(total=None),
+        trust_env=False, auto_decompress=False,
+    )  # fmt: skip
+
+
+class Answer:
+    """A replica's answer, begun: status and headers are there."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        usage = response.headers.get(USAGE, "0 0").split()
+        self.num_prompt, self.num_written = int(usage[0]), int(usage[1])
+        self.first_token_s = float(response.headers.get(FIRST_PIECE, 0.0))
+
+    async def whole(self) -> bytes:
+        """The body.
+
+        Raises:
+            ReplicaLost: the connection broke.
+        """
+        try:
+            return await self._response.read()
+        except aiohttp.ClientError:
+            raise ReplicaLost(draining=False) from None
+
+    async def lines(self) -> AsyncIterator[list[bytes]]:
+        """The stream's lines, as many at a time as arrived.
+
+        Raises:
+            ReplicaLost: the connection broke.
+        """
+        rest = b""
+        try:
+            async for data in self._response.content.iter_any():
+                *whole, rest = (rest + data).split(b"\n")
+                if whole:
+                    yield whole
+        except aiohttp.ClientError:
+            raise ReplicaLost(draining=False) from None
+
+    def close(self) -> None:
+        """Done with it; an answer that has not ended is broken off, which stops the generation."""
+        self._response.release() if self._response.content.at_eof() else self._response.close()
+
+
+async def ask(
+    http: aiohttp.ClientSession, replica: Replica, path: str, body: Any, headers: dict[str, str] | None = None
+) -> Answer:
+    """Send a request to a replica; returns when its answer begins.
+
+    Raises:
+        ReplicaLost: it cannot be reached, broke off, or is about to stop.
+        RequestError: what the replica answers instead.
+    """
+    sent = {"authorization": f"Bearer {replica.secret}", **(headers or {})}
+    try:
+        response = await http.post(replica.url + path, data=json.dumps(body).encode(), headers=sent)
+        if response.status == 200:
+            return Answer(response)
+        draining = DRAINING in response.headers
+        told = await response.read()
+    except (aiohttp.ClientError, OSError):
+        raise ReplicaLost(draining=False) from None
+    if draining:
+        raise ReplicaLost(draining=True)
+    raise error_of(told, response.status)
+
+
+def error_of(told: bytes, status: int) -> RequestError:
+    """The error that a replica told."""
+    error = json.loads(told)["error"]
+    return RequestError(status, error["message"], param=error["param"], code=error["code"])
+
+
+def json_of(body: bytes) -> Any:
+    """What a replica answered."""
+    return json.loads(body)

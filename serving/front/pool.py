@@ -1,0 +1,178 @@
+"""A version's replicas, the places they have, and the queue for them. One queue for all replicas: a request waits for
+the next free place, wherever that is, and a replica that starts takes from it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from serving.config import LimitConfig
+from serving.protocol import RequestError
+
+BEAT_S = 0.4
+SILENT_S = 10.0
+"""A replica that has not been heard of for so long gets no new requests."""
+_RETRY_AFTER_S = 2
+
+
+class Need(NamedTuple):
+    """What a request takes of a replica."""
+
+    choices: int
+    tokens: int
+    """Of the prompt, about, and at most still to be written."""
+    prefix: str
+    """How the prompt begins: requests that begin alike go to the same replica, which has read that before."""
+
+
+@dataclass(eq=False)
+class Replica:
+    """What the front knows of a replica."""
+
+    id: str
+    url: str
+    secret: str
+    slots: int
+    """Choices that it writes at the same time."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """CPU, memory and GPU use, by the end of a metric's name."""
+    beaten: float = field(default_factory=time.monotonic)
+    running: int = 0
+    """Choices."""
+    tokens: int = 0
+
+    def has_room(self, need: Need) -> bool:
+        """Whether the request can start now; one that needs more than all places takes all."""
+        return self.running + min(need.choices, self.slots) <= self.slots
+
+
+class _Waiter(NamedTuple):
+    need: Need
+    place: asyncio.Future[Replica]
+
+
+class Pool:
+    """The replicas of a version.
+
+    Args:
+        wake: asks for a replica where there is none, and returns when there is one.
+    """
+
+    def __init__(self, wake: Callable[[], Awaitable[Any]]) -> None:
+        self.replicas: dict[str, Replica] = {}
+        self.num_failures = 0
+        self._wake = wake
+        self._waking: asyncio.Future[Any] | None = None
+        self._queue: deque[_Waiter] = deque()
+
+    @property
+    def num_running(self) -> int:
+        """Choices that are being written."""
+        return sum(one.running for one in self.replicas.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Choices that wait for a place."""
+        return sum(one.need.choices for one in self._queue)
+
+    def waiting_share(self) -> dict[str, float]:
+        """What each replica should count as its own of what waits; see `serving.scaling`."""
+        parts = max(1, len(self.replicas))
+        tokens = sum(one.need.tokens for one in self._queue)
+        return {"requests": self.num_waiting / parts, "tokens": tokens / parts}
+
+    def beat(self, replica_id: str, url: str, secret: str, slots: int, figures: dict[str, float]) -> dict[str, float]:
+        """A replica tells that it is there; gives `waiting_share`."""
+        known = self.replicas.get(replica_id)
+        if known is None or known.url != url:
+            known = self.replicas[replica_id] = Replica(replica_id, url, secret, slots)
+        known.beaten, known.figures = time.monotonic(), figures
+        self._hand_out()
+        return self.waiting_share()
+
+    def remove(self, replica_id: str) -> None:
+        """A replica gets no new requests any more; those it has go on."""
+        self.replicas.pop(replica_id, None)
+
+    def lost(self, replica: Replica) -> None:
+        """A replica's connection broke. Should it live, its next beat brings it back."""
+        if self.replicas.get(replica.id) is replica:  # the first of its requests to notice
+            self.num_failures += 1
+            del self.replicas[replica.id]
+
+    async def acquire(self, need: Need, limits: LimitConfig) -> Replica:
+        """Wait for a place; it must be given back by `release`.
+
+        Raises:
+            RequestError: 429 if the queue is full, 503 if it takes too long.
+        """
+        if not self._queue and (free := self._choose(need)) is not None:
+            return self._take(free, need)
+        if self.num_waiting + need.choices > limits.max_queued_requests:
+            raise RequestError(
+                429, "The queue is full; try again later.", code="queue_full", retry_after_s=_RETRY_AFTER_S
+            )
+        waiter = _Waiter(need, asyncio.get_running_loop().create_future())
+        self._queue.append(waiter)
+        self._ask_for_replica()
+        try:
+            async with asyncio.timeout(limits.queue_timeout_s):
+                try:
+                    return await waiter.place
+                except asyncio.CancelledError:
+                    self._forget(waiter)
+                    raise
+        except TimeoutError:
+            raise RequestError(
+                503, f"No place became free within {limits.queue_timeout_s:g} s.", code="queue_timeout",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from None  # fmt: skip
+
+    def _forget(self, waiter: _Waiter) -> None:
+        if waiter in self._queue:
+            self._queue.remove(waiter)
+        elif waiter.place.done() and not waiter.place.cancelled():  # it came in the moment in which the client left
+            self.release(waiter.place.result(), waiter.need)
+        self._hand_out()  # the next one may need less
+
+    def release(self, replica: Replica, need: Need) -> None:
+        """Give a place back."""
+        replica.running -= min(need.choices, replica.slots)
+        replica.tokens -= need.tokens
+        self._hand_out()
+
+    def _take(self, replica: Replica, need: Need) -> Replica:
+        replica.running += min(need.choices, replica.slots)
+        replica.tokens += need.tokens
+        return replica
+
+    def _hand_out(self) -> None:
+        while self._queue and (free := self._choose(self._queue[0].need)) is not None:
+            waiter = self._queue.popleft()
+            if not waiter.place.done():
+                waiter.place.set_result(self._take(free, waiter.need))
+        if self._queue:
+            self._ask_for_replica()
+
+    def _choose(self, need: Need) -> Replica | None:
+        """A replica with room: the one that has read this beginning before, unless it has much more to do."""
+        alive = time.monotonic() - SILENT_S
+        free = [one for one in self.replicas.values() if one.has_room(need) and one.beaten > alive]
+        if len(free) < 2:
+            return free[0] if free else None
+        least = min(free, key=lambda one: (one.running, one.tokens))
+        # Rendezvous hashing: when a replica comes or goes, only its own beginnings move.
+        known = max(free, key=lambda one: zlib.crc32(f"{one.id}{need.prefix}".encode(errors="replace")))
+        return known if known.running <= least.running + least.slots // 4 else least
+
+    def _ask_for_replica(self) -> None:
+        if self.replicas or (self._waking is not None and not self._waking.done()):
+            return
+        self._waking = asyncio.ensure_future(self._wake())
+        self._waking.add_done_callback(lambda done: done.cancelled() or done.exception())  # asked again if need be

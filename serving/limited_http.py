@@ -1,0 +1,62 @@
+"""uvicorn's HTTP protocol with two limits that it lacks: the size of a request's head, and how long that may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 32 * 1024
+HEAD_S = 30.0
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class LimitedHttp(HttpToolsProtocol):
+    """Closes connections that send a request's head without end, or not at all."""
+
+    _in_head = True
+    _head_bytes = 0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """The client has some seconds to say what it wants."""
+        super().connection_made(transport)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing to wait for."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a head is whole."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self._ends_head(data):
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def _ends_head(self, data: bytes) -> bool:
+        """Whether the rest is body, which has a limit of its own."""
+        end = data.find(b"\r\n\r\n")
+        return end != -1 and self._head_bytes - len(data) + end <= MAX_HEAD_BYTES
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next request may come; uvicorn itself closes connections that stay idle after an answer."""
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
