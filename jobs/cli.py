@@ -26,6 +26,7 @@ config_app = typer.Typer(help="Look at configuration files.", no_args_is_help=Tr
 app.add_typer(config_app, name="config")
 app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_serve.keys_app, name="keys")
+app.add_typer(cli_serve.monitor_app, name="monitor")
 
 
 @app.command()
@@ -188,11 +189,14 @@ def trace(name: Name, storage: StorageOption = None) -> None:
     from jobs.endpoints.listing import served_artifacts
     from jobs.lineage import trace_tree
 
-    store = ArtifactStore(root_of(storage))
-    for label, artifact in (served_artifacts(root_of(storage), name) or {"": name}).items():
-        if label:
-            console.print(f"[bold cyan]{label}[/]")
+    root = root_of(storage)
+    store = ArtifactStore(root)
+    served = served_artifacts(root, name)
+    for label, artifact in served.items():
+        console.print(f"[bold cyan]Endpoint {name}[/], {label}")
         show(trace_tree(store, store.get(artifact)))
+    if not served or name in store.names():
+        show(trace_tree(store, store.get(name)))
 
 
 @app.command()

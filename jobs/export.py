@@ -30,7 +30,7 @@ def export(root: Path, run: str, output: Path, step: int | None) -> None:
         ArtifactError: its base model is no longer there.
         ClusterError: it has no such checkpoint, or that one is damaged.
     """
-    _require_empty(output)
+    require_empty(output)
     job, train = _training(root, run)
     store = ArtifactStore(root)
     base, tokens = made_from(store, root / "runs" / run, job)
@@ -48,7 +48,12 @@ def export(root: Path, run: str, output: Path, step: int | None) -> None:
     fact("written to", str(output))
 
 
-def _require_empty(output: Path) -> None:
+def require_empty(output: Path) -> None:
+    """Refuse to write among other files.
+
+    Raises:
+        ConfigError: the folder is not empty.
+    """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError("The folder is not empty.", field="--to", got=output, expected="a new or empty folder")
 

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from cluster.artifacts import ArtifactStore, Manifest
 from cluster.errors import ArtifactError, ConfigError
 from jobs.console import fact
+from jobs.export import require_empty
 from jobs.lineage import ancestors
 from serving.exports._files import Adapter, Model
 from serving.quantizers.kquants import FILE_NAME
@@ -50,9 +52,10 @@ def export(root: Path, kind: str, name: str, output: Path, adapter: str | None, 
         else:
             from serving.exports import launch
 
-            made = launch.write(kind, model, output, adapter=chosen, system=system)  # type: ignore[arg-type]
+            made = launch.write(cast("launch.Server", kind), model, output, adapter=chosen, system=system)
             fact("command", " ".join(made.command))
-            fact("start it", f"RAYSMITH_API_KEY=… bash {output / 'launch.sh'}")
+            key = "" if kind == "tensorrt-llm" else "RAYSMITH_API_KEY=… "
+            fact("start it", f"{key}bash {output / 'launch.sh'}")
     fact("made from", f"{manifest.name}  ({manifest.id})")
     if chosen is not None:
         fact("adapter", f"{chosen.name}  ({chosen.artifact})")
@@ -111,8 +114,7 @@ def _adapter(store: ArtifactStore, model: Manifest, name: str) -> Adapter:
 @contextmanager
 def _new_folder(output: Path) -> Iterator[None]:
     """An empty folder for the length of a `with` block, emptied again if that fails."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError("The folder is not empty.", field="--to", got=output, expected="a new or empty folder")
+    require_empty(output)
     output.mkdir(parents=True, exist_ok=True)
     try:
         yield

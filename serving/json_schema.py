@@ -111,16 +111,17 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _check_reference(node: dict[str, Any], schema: dict[str, Any]) -> None:
-    """Follow references until they lead to something: one that leads to itself makes grammar compilers run for ever."""
+    """Follow references until they lead to something: one that leads to itself ends llama.cpp's process."""
     followed = set()
     while "$ref" in node:
         reference = node["$ref"]
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            raise ValueError("$ref must lead to a place of the schema itself (#/…)")
+        # Engines differ in how they read ~ and %; what they follow must be what is followed here.
+        if not isinstance(reference, str) or not reference.startswith("#/") or {"~", "%"} & set(reference):
+            raise ValueError("$ref must lead to a place of the schema itself (#/…), without ~ and %")
         if reference in followed:
             raise ValueError(f"$ref {reference[:100]} leads to itself")
         followed.add(reference)
         target: Any = schema
         for key in reference[2:].split("/"):
-            target = target.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+            target = target.get(key) if isinstance(target, dict) else None
         node = target if isinstance(target, dict) else {"$ref": None}

@@ -76,10 +76,10 @@ def create_key(
     return key
 
 
-def replace_key(file: Path, name: str) -> str:
+def replace_key(file: Path, name: str, scope: Literal["all", "metrics"] = "all") -> str:
     """Make a key of that name, in the place of one that has it."""
     _write(file, [one for one in read_keys(file).values() if one.name != name])
-    return create_key(file, name)
+    return create_key(file, name, scope=scope)
 
 
 def revoke_key(file: Path, name: str) -> None:

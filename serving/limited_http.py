@@ -44,6 +44,11 @@ class LimitedHttp(HttpToolsProtocol):
         end = data.find(b"\r\n\r\n")
         return end != -1 and self._head_bytes - len(data) + end <= MAX_HEAD_BYTES
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers after a body are nothing that anybody reads, and would pile up."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._in_head = False

@@ -141,11 +141,21 @@ class RequestError(Exception):
         self.code = code
         self.retry_after_s = retry_after_s
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # It crosses Ray's processes, and keyword-only arguments do not survive pickling by default.
+        return _request_error, (self.status, self.message, self.param, self.code, self.retry_after_s)
+
     def body(self) -> dict[str, Any]:
         """The error as OpenAI's JSON."""
         kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
         kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+def _request_error(
+    status: int, message: str, param: str | None, code: str | None, retry_after_s: int | None
+) -> RequestError:
+    return RequestError(status, message, param=param, code=code, retry_after_s=retry_after_s)
 
 
 def open_engine(config: EngineConfig, model_path: Path, model_name: str, num_cpus: int) -> Engine:

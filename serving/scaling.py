@@ -28,7 +28,8 @@ class ReplicasWanted:
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
         """Replicas wanted; the second is a state that Serve would keep."""
         if context.current_num_replicas == 0:
-            return (1 if context.total_num_requests > 0 else 0), {}
+            # One that is on its way must not be called off.
+            return max(context.target_num_replicas, 1 if context.total_num_requests > 0 else 0), {}
         reported = context.raw_metrics
         if not reported.get("requests"):
             return context.target_num_replicas, {}

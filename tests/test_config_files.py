@@ -14,16 +14,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config_file import apply_overrides, read_tree
+from cluster.errors import ConfigError
 from jobs.chain import is_chain, load_chain
 from jobs.config import JobConfig, load_job
+from jobs.endpoints.config import EndpointConfig, load_endpoint
 from jobs.sweep.config import SweepConfig
 from jobs.sweep.space import load_sweep
 from tests.conftest import REPOSITORY
 from tests.job_file import JOB, load, refusal
 
 SWEEPS = sorted((REPOSITORY / "configs" / "sweep").glob("*.yaml"))
+ENDPOINTS = sorted((REPOSITORY / "configs" / "serve").glob("*.yaml"))
 CHAINS = [path for path in sorted((REPOSITORY / "configs" / "recipes").glob("*.yaml")) if is_chain(path)]
-SHIPPED = sorted(set((REPOSITORY / "configs").rglob("*.yaml")) - set(SWEEPS) - set(CHAINS))
+SHIPPED = sorted(set((REPOSITORY / "configs").rglob("*.yaml")) - set(SWEEPS) - set(CHAINS) - set(ENDPOINTS))
 HEAVY = {"torch", "ray", "transformers", "deepspeed", "peft", "vllm", "xllamacpp", "datasets"}
 
 
@@ -98,7 +101,38 @@ def test_every_shipped_sweep_loads_and_its_job_s_trials_differ(path: Path) -> No
     assert load(yaml.safe_dump(trials[0].resolved(), sort_keys=False)) == trials[0]
 
 
+@pytest.mark.parametrize("path", ENDPOINTS, ids=lambda path: path.stem)
+def test_every_shipped_endpoint_loads_and_says_what_it_starts(path: Path) -> None:
+    config = load_endpoint(path, [])
+    assert EndpointConfig.model_validate(config.resolved()) == config
+    parts = config.parts()
+    assert sum(part.weight for part in parts) == pytest.approx(1.0)
+    for part in parts:
+        options = part.serve.engine.resources(part.serve.replicas.num_cpus, part.serve.replicas.num_gpus)
+        assert bool(part.serve.replicas.num_gpus) or not part.serve.engine.ON_GPU
+        assert options["ray_actor_options"]["num_cpus"] == part.serve.replicas.num_cpus
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["adapters.a=b"], "adds no adapters"),
+        (["engine={kind: vllm, max_adapters: 1}", "adapters={a: x, b: y}"], "no room for that many"),
+        (["canary={model: x, weight: 1}"], "less than 1"),
+        (["canary={model: x, weight: 0.1}", "canary.adapters.a=b"], "adds no adapters"),
+        (["adapters.A=b"], "pattern"),
+        (["name=Big"], "pattern"),
+        (["engine=vlm"], "vllm"),
+        (["replicas.min=3"], "below min"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_is_refused_before_anything_starts(changes: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_endpoint(REPOSITORY / "configs" / "serve" / "quickstart.yaml", changes)
+
+
 def test_files_are_shipped() -> None:
+    assert len(ENDPOINTS) == 7
     assert REPOSITORY / "configs" / "quickstart.yaml" in SHIPPED
 
 
@@ -108,7 +142,7 @@ def test_a_configuration_cannot_be_changed_after_loading() -> None:
         job.name = "other"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("config", [JobConfig, SweepConfig])
+@pytest.mark.parametrize("config", [JobConfig, SweepConfig, EndpointConfig])
 def test_schema_documents_every_field_and_has_no_dangling_reference(config: type[BaseModel]) -> None:
     schema = config.model_json_schema()
     definitions = schema["$defs"]

@@ -16,9 +16,10 @@ import torch
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Lfm2Config, MambaConfig, MistralConfig
 
 from cluster.errors import HandoffError, ModelError
+from serving.engines import _prompts
 from serving.engines._chunks import Prompt
 from serving.engines._prompts import PromptReader
 from serving.engines._text import TextReader, Token, TokenNames
@@ -262,6 +263,7 @@ def test_an_adapter_leaves_after_its_last_request(served: Served, folder: Path, 
     served.run(served.engine.add_adapter("leaving", path))
     assert served.text(user("the cat", max_tokens=60), "leaving") == text
     served.run(served.engine.remove_adapter("leaving"))
+    served.run(served.engine.check())
 
 
 def test_an_adapter_of_another_model_is_refused(served: Served, folder: Path, tmp_path: Path) -> None:
@@ -297,7 +299,10 @@ def test_json_schemas(served: Served) -> None:
     free = served.text(user("the cat", response_format={"type": "json_object"}, max_tokens=20))
     assert free.startswith("{")
     asked["json_schema"] = {"name": "thing", "schema": {"type": "object", "not": {}}}
-    assert served.refusal(user("the cat", response_format=asked)).code == "invalid_json_schema"
+    stream = served.engine.chat(user("the cat", response_format=asked, max_tokens=9))
+    with pytest.raises(RequestError) as refused:  # before the first chunk
+        served.run(anext(stream))
+    assert refused.value.code == "invalid_json_schema"
 
 
 def test_forced_tool_calls(served: Served) -> None:
@@ -318,6 +323,7 @@ def test_a_request_is_refused(served: Served) -> None:
     assert (long.status, long.param, long.code) == (400, "messages", "context_length_exceeded")
     assert served.refusal({"prompt": "cat " * 600}).param == "prompt"
     assert served.refusal({"prompt": ""}).param == "prompt"
+    assert "Unicode" in served.refusal(user("\ud800")).message
     # What is left of the context limits the answer.
     chunks = served.chunks({"prompt": [5] * 506, "max_tokens": 100})
     assert chunks[-1]["usage"]["completion_tokens"] <= 6
@@ -382,14 +388,22 @@ def test_quantized_folders(method: str, tmp_path: Path) -> None:
             as_stored.close()
 
 
-def test_sliding_windows_in_a_batch(tmp_path: Path) -> None:
+SMALL = {
+    "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+OTHERS = {
+    "sliding windows": MistralConfig(**SMALL, sliding_window=8),
+    "convolutions": Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]),
+    "no attention": MambaConfig(vocab_size=512, hidden_size=64, num_hidden_layers=2, bos_token_id=1, eos_token_id=2),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_of_caches(kind: str, tmp_path: Path) -> None:
     make_tokenizer(tmp_path)
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, sliding_window=8, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    model = MistralForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(OTHERS[kind])
     model.save_pretrained(tmp_path)
     served = Served(tmp_path, batch_tokens=32)
     try:
@@ -452,7 +466,7 @@ def test_tool_calls_are_found_in_text() -> None:
     jsonschema.validate({"name": "weather", "arguments": {"day": "today"}}, call_schema([WEATHER], None))
 
 
-def test_templates_that_cannot_hold_the_request(tmp_path: Path) -> None:
+def test_templates_that_cannot_hold_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tokenizer(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
 
@@ -478,3 +492,9 @@ def test_templates_that_cannot_hold_the_request(tmp_path: Path) -> None:
     tokenizer.chat_template = "{% for m in messages %}{{ m.tool_calls[0].function.arguments.a }}{% endfor %}"
     prompt: Prompt = asyncio.run(PromptReader(tokenizer, 256).chat({"messages": [called]}))
     assert tokenizer.decode(prompt.ids) == "1"
+
+    monkeypatch.setattr(_prompts, "RENDER_TIMEOUT_S", 0.01)
+    tokenizer.chat_template = "{% for a in range(5000) %}{% for b in range(500) %}{% endfor %}{% endfor %}"
+    with pytest.raises(RequestError) as slow:
+        asyncio.run(PromptReader(tokenizer, 256).chat(user("a")))
+    assert slow.value.status == 503

@@ -17,15 +17,17 @@ import peft
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from cluster.artifacts import ArtifactStore, Manifest
 from cluster.errors import ArtifactError, ConfigError, HandoffError, ModelError
 from jobs.export_server import export
 from serving.exports import _gotemplate, bentoml, launch, ollama
+from serving.exports._adapter_proof import prove_adapter
 from serving.exports._files import Adapter, Model
 from serving.exports._gguf_file import GgufFile
 from serving.exports._jinja import ChatTemplate
-from serving.exports._lora import write_adapter
+from serving.exports._lora import export_adapter, write_adapter
 from serving.exports._proof import cases, render_go
 from serving.exports._template import translate
 from serving.quantizers.kquants import FILE_NAME, Config, write_file
@@ -274,6 +276,7 @@ def test_an_adapter_in_llama_cpp_computes_what_peft_computes(
     assert kl(before, plain.log_probs(ids)) < 1e-3
     assert kl(after, own.log_probs(ids)) < 1e-3
     assert kl(after, before) > 0.1
+    assert prove_adapter(tmp_path / "model.gguf", tmp_path / "adapter.gguf") > 0.1
 
 
 def kl(wanted: np.ndarray[Any, Any], got: np.ndarray[Any, Any]) -> float:
@@ -299,8 +302,16 @@ def test_adapters_that_would_lose_something_are_refused(store: Path, tmp_path: P
         transformers.AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(r=4, target_modules=TARGETS)
     )
     fresh.save_pretrained(tmp_path / "fresh")
+    tiny = load_file(tmp_path / "fresh" / "adapter_model.safetensors")
+    save_file({key: value + 1e-30 for key, value in tiny.items()}, tmp_path / "tiny.safetensors")
     with pytest.raises(HandoffError, match="changes nothing"):
         write_adapter(tmp_path / "fresh", file, target)
+    (tmp_path / "tiny.safetensors").replace(tmp_path / "fresh" / "adapter_model.safetensors")
+    with pytest.raises(HandoffError, match=r"nothing in llama\.cpp"):
+        export_adapter(tmp_path / "fresh", file, target)
+    target.write_bytes(b"GGUF, but not really")
+    with pytest.raises(ModelError, match="does not open"):
+        prove_adapter(file.path, target)
 
 
 def test_ollama_export_with_an_adapter(store: Path, tmp_path: Path) -> None:

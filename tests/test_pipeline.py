@@ -83,7 +83,7 @@ def test_a_job_goes_from_model_to_endpoint(folder: Path, finished: subprocess.Co
     assert "raysmith chat tiny" in finished.stdout
     assert (folder / "store/runs/tiny/report.html").stat().st_size > 10_000
     assert list((folder / "store/runs/tiny/tensorboard").glob("events*"))
-    assert not (folder / "store/runs/tiny/endpoint.json").exists()
+    assert not (folder / "store/endpoints/tiny/private.json").exists()
     assert list((folder / "store/runs/tiny/attempts/001/logs").iterdir())
     measured = max(worker["peak_bytes"] for worker in stages["train"]["memory"])
     assert report["worker_memory"]["total"] == pytest.approx(measured, rel=0.25)

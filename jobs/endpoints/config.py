@@ -57,6 +57,12 @@ class EndpointConfig(ServeConfig):
                     "The engine adds no adapters.", got=f"{key} with engine: {part.serve.engine.kind}",
                     expected="engine: vllm or transformers", fix=f"remove {key}, or serve the merged model",
                 )  # fmt: skip
+            room = getattr(part.serve.engine, "max_adapters", None)
+            if room is not None and len(part.adapters) > room:
+                raise ConfigValueError(
+                    "The engine has no room for that many adapters.", got=f"{len(part.adapters)} {key}",
+                    expected=f"at most engine.max_adapters: {room}", fix=f"engine.max_adapters={len(part.adapters)}",
+                )  # fmt: skip
         return self
 
     def parts(self) -> list[Part]:

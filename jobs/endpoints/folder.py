@@ -119,7 +119,7 @@ class EndpointFolder:
             ]
             raise EndpointError(
                 "No endpoint of that name is up." if state is None else "The endpoint is still starting.",
-                field="NAME", got=self.name, expected=", ".join(sorted(up)) or "one that is served: none is",
+                field="ENDPOINT", got=self.name, expected=", ".join(sorted(up)) or "one that is served: none is",
                 fix="start one with `raysmith serve CONFIG`, or `raysmith run CONFIG --keep-serving`",
             )  # fmt: skip
         return state
@@ -135,7 +135,7 @@ class EndpointFolder:
             key: str = read_json(self._private_file)["api_key"]
         except (TypeError, PermissionError):
             raise EndpointError(
-                "The endpoint was started by somebody else.", field="NAME", got=self.name,
+                "The endpoint was started by somebody else.", field="ENDPOINT", got=self.name,
                 fix="ask for a key of your own: `raysmith keys create`",
             ) from None  # fmt: skip
         return key

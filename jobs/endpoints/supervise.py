@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 
 from cluster.artifacts import ArtifactStore
@@ -41,12 +42,12 @@ def serve(config: EndpointConfig) -> None:
         follow(served)
 
 
-def follow(served: Served) -> None:
+def follow(served: Served, ended: threading.Event | None = None) -> None:
     """Keep the endpoint up, and become what other commands want, until Ctrl-C (or SIGTERM, which is turned into it)."""
+    ended = ended or threading.Event()
     console.print(f"\n  Serving on {served.endpoint.url}. Ctrl-C stops it.", markup=False)
     try:
-        while True:
-            time.sleep(_POLL_S)
+        while not ended.wait(_POLL_S):
             if (wish := read_json(served.folder.wanted_file)) is not None:
                 served.folder.wanted_file.unlink()
                 _fulfil(served, wish["id"], wish["config"])
@@ -77,7 +78,7 @@ def change(folder: EndpointFolder, config: EndpointConfig) -> None:
     state = folder.require_up()
     if folder.wanted_file.exists():
         raise EndpointError(
-            "Another command is changing the endpoint.", field="NAME", got=folder.name, fix="wait until it is done"
+            "Another command is changing the endpoint.", field="ENDPOINT", got=folder.name, fix="wait until it is done"
         )
     title(f"Endpoint {folder.name}: change")
     wish, told = secrets.token_hex(8), ""
@@ -92,7 +93,7 @@ def change(folder: EndpointFolder, config: EndpointConfig) -> None:
             fact("waiting", now.message.splitlines()[-1][:200])
             told = now.message
         time.sleep(_POLL_S)
-    raise EndpointError("The endpoint ended meanwhile.", field="NAME", got=state.name)
+    raise EndpointError("The endpoint ended meanwhile.", field="ENDPOINT", got=state.name)
 
 
 def rollback(folder: EndpointFolder) -> None:
@@ -105,7 +106,7 @@ def rollback(folder: EndpointFolder) -> None:
     state = folder.require_up()
     if not state.history:
         raise ConfigError(
-            "The endpoint was not changed yet.", field="NAME", got=folder.name,
+            "The endpoint was not changed yet.", field="ENDPOINT", got=folder.name,
             expected="an endpoint that served something else before",
         )  # fmt: skip
     earlier = {**state.history[-1], **{key: state.config[key] for key in ("host", "port")}}

@@ -112,14 +112,16 @@ class TextChunks:
 async def chat_answer(
     steps: Steps, reader: TextReader, prompt: Prompt, chunks: ChatChunks, *, logprobs: bool
 ) -> AsyncGenerator[str, None]:
-    """All chunks of a chat's answer; closing it closes `steps`."""
+    """All chunks of a chat's answer, none before the engine has accepted the request; closing it closes `steps`."""
     calls = ToolCallReader() if prompt.tools else None
-    yield chunks.first()
-    if calls and prompt.begun:
+    if calls:
         calls.read(prompt.begun)
-    finish, num_written = "length", 0
+    finish, num_written, silent = "length", 0, True
     async with aclosing(_pieces(steps, reader)) as pieces:
         async for piece, finish, num_written in pieces:  # noqa: B007 - the last ones count
+            if silent:
+                silent = False
+                yield chunks.first()
             for chunk in _chat_piece(piece, calls, chunks, logprobs=logprobs):
                 yield chunk
     if calls:
@@ -131,12 +133,19 @@ async def chat_answer(
 
 
 async def text_answer(
-    steps: Steps, reader: TextReader, prompt: Prompt, chunks: TextChunks, *, logprobs: bool
+    steps: Steps, reader: TextReader, prompt: Prompt, chunks: TextChunks, *, logprobs: bool, echo: str = ""
 ) -> AsyncGenerator[str, None]:
-    """All chunks of a completion; closing it closes `steps`."""
+    """All chunks of a completion, none before the engine has accepted the request; closing it closes `steps`.
+
+    Args:
+        echo: text that comes first.
+    """
     finish, num_written = "length", 0
     async with aclosing(_pieces(steps, reader)) as pieces:
         async for piece, finish, num_written in pieces:  # noqa: B007
+            if echo:
+                yield chunks.piece(echo, [], logprobs=False)
+                echo = ""
             if piece.text or (logprobs and piece.tokens):
                 yield chunks.piece(*piece, logprobs=logprobs)
     yield chunks.end(finish)

@@ -25,15 +25,15 @@ class Grammar:
         self._vocab_size = vocab_size
 
     def allowed(self) -> NDArray[np.bool_]:
-        """[v] which ids may come next."""
+        """[v] which ids may come next.
+
+        Raises:
+            RequestError: the grammar has become too large.
+        """
         import numpy as np
 
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        if self._matcher.is_error():
-            raise RequestError(
-                400, f"The schema cannot be followed: {self._matcher.get_error()}", param="response_format",
-                code="invalid_json_schema",
-            )  # fmt: skip
+        self._check()
         return np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool)
 
     def accept(self, token: int) -> bool:
@@ -41,9 +41,20 @@ class Grammar:
 
         Returns:
             Whether the answer is complete.
+
+        Raises:
+            RequestError: as `allowed`.
         """
         self._matcher.consume_token(token)
+        self._check()
         return bool(self._matcher.is_stopped())
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise RequestError(
+                400, f"The schema cannot be followed: {self._matcher.get_error()}", param="response_format",
+                code="invalid_json_schema",
+            )  # fmt: skip
 
 
 class Grammars:

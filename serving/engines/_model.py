@@ -52,8 +52,7 @@ class Model:
                 "The model's context is shorter.", field="serve.engine.context_tokens", got=context_tokens,
                 expected=f"at most {limit}",
             )  # fmt: skip
-        head = self._base.get_output_embeddings()
-        self.vocab_size: int = text_config.vocab_size if head is None else int(head.weight.shape[0])
+        self.vocab_size: int = text_config.vocab_size
         known = inspect.signature(self._base.forward).parameters
         self._has_positions = "position_ids" in known
         self._cache_name = next((name for name in ("past_key_values", "cache_params") if name in known), "")

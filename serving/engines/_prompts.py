@@ -113,15 +113,15 @@ class PromptReader:
             text = self._render_with_tools(messages, tools)
             if choice != "auto":
                 begun = OPEN + "\n"
-        return Prompt(self._tokenizer.encode(text + begun, add_special_tokens=False), bool(tools), begun)
+        return Prompt(self._encode(text + begun, "messages", special=False), bool(tools), begun)
 
     def _render_with_tools(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
-        text = self._render(messages, tools)
-        if text == self._render(messages):
+        text, without = self._render(messages, tools), self._render(messages)
+        if text == without:
             raise RequestError(
                 400, "The model's chat template ignores tools.", param="tools", code="unsupported_by_model"
             )
-        if OPEN not in text:
+        if text.count(OPEN) <= without.count(OPEN):
             raise RequestError(
                 400, f"The model's chat template writes tool calls in another form than {OPEN}.", param="tools",
                 code="unsupported_by_model",
@@ -141,10 +141,17 @@ class PromptReader:
             ) from error
         return text
 
+    def _encode(self, text: str, param: str, *, special: bool) -> list[int]:
+        try:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special)
+        except (TypeError, UnicodeEncodeError) as error:  # half of a surrogate pair
+            raise RequestError(400, "The text is not valid Unicode.", param=param, code="invalid_value") from error
+        return ids
+
     def _completion(self, body: dict[str, Any]) -> Prompt:
         prompt = body["prompt"]
         if isinstance(prompt, str):
-            return Prompt(self._tokenizer.encode(prompt))
+            return Prompt(self._encode(prompt, "prompt", special=True))
         if any(not 0 <= one < len(self._tokenizer) for one in prompt):
             raise RequestError(
                 400, f"Token ids are from 0 to {len(self._tokenizer) - 1}.", param="prompt", code="invalid_value"

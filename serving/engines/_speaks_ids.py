@@ -61,14 +61,11 @@ class SpeaksIds(EngineBase, ABC):
             )
         with self._adapters.used(adapter):
             prompt = await self._prompts.completion(body)
-            chunks = TextChunks(self._model_name, self._token_names)
-            if body.get("echo"):
-                asked = body["prompt"]
-                text = asked if isinstance(asked, str) else self._prompts.text(asked)
-                yield chunks.piece(text, [], logprobs=False)
+            asked = body["prompt"] if body.get("echo") else ""
             answer = text_answer(
                 self.generate(self._fitting(body, prompt), prompt, adapter), self._prompts.read_answer(body, prompt),
-                prompt, chunks, logprobs=logprobs,
+                prompt, TextChunks(self._model_name, self._token_names), logprobs=logprobs,
+                echo=asked if isinstance(asked, str) else self._prompts.text(asked),
             )  # fmt: skip
             async with aclosing(answer):
                 async for chunk in answer:

@@ -17,11 +17,12 @@ class Extension:
     """Nothing: vLLM takes a class, and imports this module for it."""
 
 
-_supported_modules = model_manager.get_supported_lora_modules
+_manager: Any = model_manager
+_supported_modules = _manager.get_supported_lora_modules
 
 
 def _without_head(model: Any) -> list[str]:
     return [name for name in _supported_modules(model) if name != "lm_head"]
 
 
-model_manager.get_supported_lora_modules = _without_head
+_manager.get_supported_lora_modules = _without_head

@@ -1,7 +1,8 @@
 """transformers: every model that it opens, quantized by bitsandbytes or compressed-tensors too, with peft adapters.
 
-Its own continuous batching has no log-probabilities, seeds, schemas or penalties of single requests, and its
-`generate` no requests that come and go; so the loop is here (`_scheduler`, `_batch`, `_sampling`).
+Its own continuous batching knows temperature, top-k and top-p of single requests, but no seeds, penalties, schemas or
+most probable tokens; and its `generate` no requests that come and go. So the loop is here (`_scheduler`, `_batch`,
+`_sampling`).
 """
 
 from __future__ import annotations

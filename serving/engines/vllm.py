@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import psutil
 from pydantic import Field
 
 from cluster.errors import HandoffError, ModelError
@@ -50,7 +51,7 @@ class Config(EngineConfig):
     `gpu_memory_utilization` leaves."""
 
     enable_prefix_caching: bool = True
-    """Compute the beginning that prompts share once."""
+    """Compute the beginning that prompts share once, if the model can."""
 
     enforce_eager: bool | None = None
     """False compiles the model (CPU) or captures it in graphs (GPU): faster, but a minute or more to start, and on a
@@ -98,7 +99,7 @@ class Engine(EngineBase):
         self._config = config
         self._model_path = model_path
         self._model_name = model_name
-        self._folder = Path(tempfile.mkdtemp(prefix="raysmith-"))  # sockets and files of vLLM's processes
+        self._folder = _own_folder()
         _prepare_environment(self._folder, max(1, num_cpus // config.tensor_parallel))
         try:
             with _logging_kept():
@@ -112,7 +113,7 @@ class Engine(EngineBase):
         self._adapters = Adapters(model_name, config.max_adapters, self._server)
 
     async def start(self) -> None:
-        """Load the model: half a minute on a CPU, most of it the engine's process importing vLLM."""
+        """Load the model; the loop stands still. Most of the time on a CPU vLLM is imported by the engine's process."""
         before = os.environ.get("TMPDIR")
         os.environ["TMPDIR"] = str(self._folder)  # else files stay behind in /tmp
         try:
@@ -168,7 +169,7 @@ class Engine(EngineBase):
         """See `serving.protocol.Engine.remove_adapter`."""
         await self._adapters.remove(name)
 
-    async def check_health(self) -> None:
+    async def check(self) -> None:
         """Raise what ended the engine's process, if it is gone."""
         await self._server.check_health()
 
@@ -225,6 +226,15 @@ def _logging_kept() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def _own_folder() -> Path:
+    """A folder for the sockets and files of vLLM's processes; those of replicas that were killed are removed."""
+    for folder in Path(tempfile.gettempdir()).glob("rs-vllm-*"):
+        pid = folder.name.split("-")[2]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"rs-vllm-{os.getpid()}-"))
 
 
 def _prepare_environment(folder: Path, num_threads: int) -> None:

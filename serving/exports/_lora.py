@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.errors import HandoffError, ModelError
+from serving.exports._adapter_proof import prove_adapter
 from serving.exports._files import adapter_config
 from serving.quantizers._checkpoint import ARCHITECTURES
-from serving.quantizers._gguf import _pair_neighbours
+from serving.quantizers._gguf import pair_neighbours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,13 +39,21 @@ class Pair(NamedTuple):
     """[o, r], scaled so that `alpha / r · b·a` is the update."""
 
 
-def write_adapter(folder: Path, base: GgufFile, out_file: Path) -> int:
-    """Write a peft folder's adapter for a base model's GGUF file; how many matrices it changes.
+def export_adapter(folder: Path, base: GgufFile, out_file: Path) -> int:
+    """Write a peft folder's adapter for a base model's GGUF file, and see that llama.cpp uses it; how many matrices it
+    changes.
 
     Raises:
         ModelError: it is not a plain LoRA adapter, or does not fit the base.
         HandoffError: it changes nothing.
     """
+    num = write_adapter(folder, base, out_file)
+    prove_adapter(base.path, out_file)
+    return num
+
+
+def write_adapter(folder: Path, base: GgufFile, out_file: Path) -> int:
+    """As `export_adapter`, without the proof."""
     import gguf
 
     if base.architecture not in ARCHITECTURES.values():
@@ -132,4 +141,4 @@ def _as_in_file(b: NDArray[np.float32], name: str, base: GgufFile) -> NDArray[np
     heads = {"attn_q": "head_count", "attn_k": "head_count_kv"}.get(name.split(".")[-2])
     if base.architecture != "llama" or heads is None:
         return b
-    return _pair_neighbours(b, int(base.metadata[f"llama.attention.{heads}"]))
+    return pair_neighbours(b, int(base.metadata[f"llama.attention.{heads}"]))

@@ -15,7 +15,7 @@ from cluster.errors import ConfigError
 from serving.exports import _bento_app, launch
 from serving.exports._files import Adapter, Model, place
 from serving.exports._gguf_file import GgufFile
-from serving.exports._lora import write_adapter
+from serving.exports._lora import export_adapter
 
 BENTOML_VERSION = "1.4.39"
 MAX_CONTEXT_TOKENS = 4096
@@ -91,7 +91,7 @@ def _llama_cpp(model: Model, output: Path, adapter: Adapter | None) -> dict[str,
     file = GgufFile(model.path)
     place(model.path, output / "model.gguf")
     if adapter is not None:
-        write_adapter(adapter.path, file, output / "adapter.gguf")
+        export_adapter(adapter.path, file, output / "adapter.gguf")
     tokens = min(file.context_length, MAX_CONTEXT_TOKENS)
     named = adapter.name if adapter is not None else None
     return {"engine": "llama_cpp", "name": model.name, "adapter": named, "context_tokens": tokens}

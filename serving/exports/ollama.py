@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cluster.errors import ConfigError, ModelError
 from serving.exports._files import Adapter, Model, place
 from serving.exports._gguf_file import GgufFile
-from serving.exports._lora import write_adapter
+from serving.exports._lora import export_adapter
 from serving.exports._template import Proved, translate
 
 MAX_CONTEXT_TOKENS = 8192
@@ -47,7 +47,7 @@ def write(model: Model, output: Path, *, adapter: Adapter | None = None, system:
     _check_system(system, template)
     stop = stop_texts(file, template.shape.after_assistant)
     num_ctx = min(file.context_length, MAX_CONTEXT_TOKENS)
-    adapted = write_adapter(adapter.path, file, output / _ADAPTER) if adapter is not None else 0
+    adapted = export_adapter(adapter.path, file, output / _ADAPTER) if adapter is not None else 0
     place(model.path, output / _FILE)
     lines = [f"FROM ./{_FILE}", f'TEMPLATE """{template.go}"""']
     lines += [f"ADAPTER ./{_ADAPTER}"] if adapter is not None else []
@@ -107,7 +107,8 @@ def _readme(model: Model, adapter: Adapter | None, export: Export) -> str:
     ]
     if adapter is not None:
         checked.append(
-            f"The adapter {adapter.name} ({adapter.artifact}) changes {export.adapted} matrices; each fits the base."
+            f"The adapter {adapter.name} ({adapter.artifact}) changes {export.adapted} matrices, each of which fits "
+            "the base; llama.cpp opened it and gave other log-probabilities than without it."
         )
     told = [*export.template.remarks, "tools and images are not part of the template"]
     return "\n".join([

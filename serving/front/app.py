@@ -76,6 +76,8 @@ class Request:
         self.adapter = ""
         self.version = ""
         self.code = 200
+        self.read = False
+        """Whether the body was read: what is left of it must not be taken for the next request."""
         self.sent = False
         """Whether the client has got a first byte: then nothing can be tried again."""
 
@@ -102,15 +104,20 @@ class Front:
         """See what changed in table and keys; called every now and then."""
         self._keys.refresh()
         if self._table.refresh():
-            named = {one.name: one.app for one in self._table.value.versions}
-            for name, app in named.items():
-                self.pools.setdefault(name, Pool(lambda app=app: self._wake(app)))  # type: ignore[misc]
+            named = {one.name for one in self._table.value.versions}
             for name in [name for name, pool in self.pools.items() if name not in named and not pool.replicas]:
                 del self.pools[name]
 
     def pool(self, version: str) -> Pool:
         """A version's replicas; they are there before it is in the table."""
-        return self.pools.setdefault(version, Pool(lambda: asyncio.sleep(0)))
+        if version not in self.pools:
+            self.pools[version] = Pool(lambda: self._wake_version(version))
+        return self.pools[version]
+
+    async def _wake_version(self, version: str) -> None:
+        for one in self._table.value.versions:
+            if one.name == version:
+                await self._wake(one.app)
 
     @property
     def num_running(self) -> int:
@@ -130,13 +137,14 @@ class Front:
             request.code = error.status
             self._note_refusal(error)
             if not request.sent:
-                await refuse(send, error, keep_alive=error.status not in {408, 413})
+                await refuse(send, error, keep_alive=request.read)
         except Exception:
             request.code = 500
             _log.exception("A request failed.")
             if not request.sent:
                 await refuse(send, RequestError(500, "The endpoint failed.", code="internal_error"))
-        if request.path in GENERATING:
+        # Who has no key must not hide among the requests how the others fare.
+        if request.path in GENERATING and request.code != 401:
             name = self._table.value.name
             self._measures.count(name, request.adapter, request.version, request.path, request.code)
 
@@ -206,6 +214,7 @@ class Front:
                 body = await read_body(scope, receive, limits.max_body_bytes)
         except TimeoutError:
             raise RequestError(408, f"The body did not come within {BODY_S:g} s.", code="body_timeout") from None
+        request.read = True
         wanted = route.parse(body, limits)
         model, _, adapter = wanted.model.partition(ADAPTER_SEPARATOR)
         if wanted.model not in self._table.value.models() or model != self._table.value.name:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 
 from cluster.monitoring.metrics import SERVING, make
 from serving.front.pool import Pool
@@ -21,6 +21,7 @@ class Measures:
     """All metrics of an endpoint."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, that nobody reads
         self._registry = CollectorRegistry()
         self._metrics: dict[str, Any] = make(self._registry, SERVING)
         # Finding a labelled child takes longer than counting.

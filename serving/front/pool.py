@@ -5,6 +5,7 @@ the next free place, wherever that is, and a replica that starts takes from it a
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import zlib
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from serving.config import LimitConfig
 from serving.protocol import RequestError
 
+_log = logging.getLogger(__name__)
 BEAT_S = 0.4
 SILENT_S = 10.0
 """A replica that has not been heard of for so long gets no new requests."""
@@ -55,6 +57,11 @@ class Replica:
 class _Waiter(NamedTuple):
     need: Need
     place: asyncio.Future[Replica]
+
+
+def _log_failure(waking: asyncio.Future[Any]) -> None:
+    if not waking.cancelled() and (error := waking.exception()) is not None:  # it is asked again if need be
+        _log.error("No replica could be asked for.", exc_info=error)
 
 
 class Pool:
@@ -175,4 +182,4 @@ class Pool:
         if self.replicas or (self._waking is not None and not self._waking.done()):
             return
         self._waking = asyncio.ensure_future(self._wake())
-        self._waking.add_done_callback(lambda done: done.cancelled() or done.exception())  # asked again if need be
+        self._waking.add_done_callback(_log_failure)

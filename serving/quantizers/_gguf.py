@@ -134,13 +134,13 @@ def _weights(checkpoint: Checkpoint, tensor: PlannedTensor) -> NDArray[np.float3
     weights = checkpoint.load(tensor.source)
     # llama.cpp's llama turns pairs of neighbours, where transformers turns pairs that lie half a head apart.
     if checkpoint.architecture == "llama" and ".q_proj." in tensor.source:
-        return _pair_neighbours(weights, checkpoint.config.num_attention_heads)
+        return pair_neighbours(weights, checkpoint.config.num_attention_heads)
     if checkpoint.architecture == "llama" and ".k_proj." in tensor.source:
-        return _pair_neighbours(weights, checkpoint.config.num_key_value_heads)
+        return pair_neighbours(weights, checkpoint.config.num_key_value_heads)
     return weights
 
 
-def _pair_neighbours(weights: NDArray[np.float32], num_heads: int) -> NDArray[np.float32]:
+def pair_neighbours(weights: NDArray[np.float32], num_heads: int) -> NDArray[np.float32]:
     """Reorder the rows of each head, [first half, second half] → first and second half interleaved."""
     halves = weights.reshape(num_heads, 2, -1, *weights.shape[1:])
     return halves.swapaxes(1, 2).reshape(weights.shape)
