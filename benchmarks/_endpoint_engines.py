@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -92,9 +90,7 @@ def endpoint(options: argparse.Namespace) -> dict[str, Any]:
 
     slots = max(options.clients)
     if options.what == "vllm":
-        engine: Any = vllm.Config(
-            context_tokens=CONTEXT, num_parallel=slots, dtype="bfloat16", kv_cache_gb=CACHE_GB
-        )
+        engine: Any = vllm.Config(context_tokens=CONTEXT, num_parallel=slots, dtype="bfloat16", kv_cache_gb=CACHE_GB)
     else:
         engine = llama_cpp.Config(context_tokens=CONTEXT, num_parallel=slots)
     path = model_folder() if options.what == "vllm" else smol_file()
@@ -181,30 +177,6 @@ def vllm(options: argparse.Namespace) -> dict[str, Any]:
     """vLLM's own server."""
     with tempfile.TemporaryDirectory() as folder, vllm_up(options, folder) as target:
         return _measured(target, options)
-
-
-def engine_start(options: argparse.Namespace) -> dict[str, Any]:
-    """How long the engine alone takes from nothing to its first token, and of that the constructor."""
-    import time
-
-    began = time.perf_counter()
-    from serving.engines.llama_cpp import Config
-    from serving.protocol import open_engine
-
-    path = smol_file()
-    imported = time.perf_counter()
-    engine = open_engine(Config(context_tokens=CONTEXT, num_parallel=4), path, NAME, 1)
-    opened = time.perf_counter()
-    load = load_of(0.01, 0, max_tokens=2, warmup_requests=0, max_requests=1)
-    step = run(asked_engine(engine, load, 1))
-    first = statistics.median(one.first_token_s for one in step.records)
-    run(engine.stop())
-    return {"load_s": opened - imported, "with_imports_s": opened - began, "first_token_s": opened - began + first}
-
-
-def json_line(found: dict[str, Any]) -> str:
-    """How a side tells its figures."""
-    return json.dumps(found)
 
 
 OVERHEAD = {"smol": overhead, "noop": overhead}

@@ -6,7 +6,7 @@
     serve             Ray Serve as it is, with its proxy in Python
 
 Ray Serve's replica is a bare Starlette application: no key, no limits, no check of the body, no metrics of its own. All
-sides run in a network of their own that has nothing but loopback: HAProxy listens on all interfaces with its statistics.
+sides run in a network of their own that has nothing but loopback: HAProxy's statistics listen on all interfaces.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,19 +84,19 @@ def ours_up() -> Iterator[Target]:
 
 @contextmanager
 def serve_up() -> Iterator[Target]:
-    from ray import serve
-    from ray.serve.schema import LoggingConfig
-
     from cluster.connect import ClusterConfig, connected
 
-    quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     with connected(ClusterConfig(num_cpus=CORES)):
+        from ray import serve
+        from ray.serve.schema import LoggingConfig
+
+        quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
         serve.start(http_options={"host": "127.0.0.1", "port": _PORT}, logging_config=quiet)
         deployment: Any = serve.deployment(
             num_replicas=1, max_ongoing_requests=PLACES, ray_actor_options={"num_cpus": 1}, logging_config=quiet
         )(serve.ingress(application)(type("Bare", (), {})))
-        serve.run(deployment.bind(), name="bare", route_prefix="/")
         try:
+            serve.run(deployment.bind(), name="bare", route_prefix="/")
             yield Target(f"http://127.0.0.1:{_PORT}/v1", NAME, "none")
         finally:
             serve.shutdown()
@@ -106,7 +107,9 @@ def alone(name: str) -> None:
     if _ALONE in os.environ:
         return
     if subprocess.run([*_NETWORK, "true"], capture_output=True, check=False).returncode:
-        raise SystemExit(f"`{' '.join(_NETWORK)}` is not allowed here, and without it HAProxy listens on all interfaces")
+        raise SystemExit(
+            f"`{' '.join(_NETWORK)}` is not allowed here, and without it HAProxy listens on all interfaces"
+        )
     folder = tempfile.mkdtemp(prefix="rs-haproxy-")
     own = {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
@@ -121,16 +124,23 @@ def alone(name: str) -> None:
 def front(options: argparse.Namespace) -> dict[str, Any]:
     """A side: requests a second and latencies."""
     alone(options.side)
+    try:
+        with ours_up() if options.side == "raysmith" else serve_up() as target:
+            return _measured(target, options)
+    finally:
+        shutil.rmtree(os.environ[_ALONE], ignore_errors=True)
+
+
+def _measured(target: Target, options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    with ours_up() if options.side == "raysmith" else serve_up() as target:
-        for stream in (False, True):
-            for clients in options.clients:
-                load = load_of(
-                    options.seconds, clients, stream=stream, max_tokens=TOKENS, prompt_tokens=32, warmup_requests=20
-                )
-                kind = "streamed" if stream else "unary"
-                found |= figures(f"{kind}_{clients}", [run(asked(target, load, clients))])
+    for stream in (False, True):
+        for clients in options.clients:
+            kind = "streamed" if stream else "unary"
+            load = load_of(
+                options.seconds, clients, stream=stream, max_tokens=TOKENS, prompt_tokens=32, warmup_requests=20
+            )
+            found |= figures(f"{kind}_{clients}", [run(asked(target, load, clients))])
     return found
 
 
-SIDES = {name: front for name in ("raysmith", *ENVIRONMENTS)}
+SIDES = dict.fromkeys(("raysmith", *ENVIRONMENTS), front)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,13 +137,23 @@ def _connect(address: str, arguments: dict[str, Any]) -> None:
         if address == "auto":
             arguments = {**arguments, "address": _found()}
         _require_listener(arguments["address"])
-        ray.init(**arguments)
+        with _own_sigterm():
+            ray.init(**arguments)
     except (ConnectionError, AuthenticationError) as error:
         raise ClusterError(
             "The Ray cluster cannot be reached, or refuses the token.", field="cluster.address", got=address,
             expected="local, auto, HOST:PORT or ray://HOST:PORT of a running head",
             fix=f"start one with `ray start --head`, share its ~/.ray/auth_token, or use `local` ({error})",
         ) from None  # fmt: skip
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what SIGTERM does here: Ray would end the process where it stands."""
+    mine = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and mine is not None:
+        signal.signal(signal.SIGTERM, mine)
 
 
 def _found() -> str:

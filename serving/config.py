@@ -39,8 +39,8 @@ class ReplicaConfig(Config):
     num_gpus: float = Field(default=0.0, ge=0)
     """GPUs of each replica."""
 
-    shutdown_s: float = Field(default=20.0, ge=0)
-    """How long a replica that is removed may finish its requests, seconds."""
+    shutdown_s: float = Field(default=600.0, ge=0)
+    """How long a replica that is removed may finish its requests, seconds; without any it ends at once."""
 
     @model_validator(mode="after")
     def _max_is_not_below_min(self) -> Self:
@@ -94,6 +94,9 @@ class ServeConfig(Config):
 
     startup_timeout_s: float = Field(default=300.0, gt=0)
     """How long the endpoint may take until it answers, seconds."""
+
+    drain_s: float = Field(default=20.0, ge=0)
+    """How long running requests may go on when the whole endpoint is stopped, seconds."""
 
     prove: bool = True
     """Compare each replica's log-probabilities with those of the artifact's weights before it serves. The reference is

@@ -124,8 +124,7 @@ class Endpoint:
         )  # fmt: skip
         try:
             self._run(version, model, config)
-            self._wait_until_running(version, deadline, tell)
-            proof = self._proof(version)
+            proof = self._wait_until_proved(version, deadline, tell)
         except BaseException:  # Ctrl-C as well: never leave half a version behind
             self._delete(version)
             raise
@@ -164,7 +163,8 @@ class Endpoint:
                 self._tell(version, {"name": name, "folder": str(one.folder)})
         except RaysmithError:
             for name in done:
-                self._tell(version, {"name": name, "folder": None})
+                old = model.adapters.get(name)
+                self._tell(version, {"name": name, "folder": str(old.folder) if old is not None else None})
             raise
         self._specs[version] = (model._replace(adapters=adapters), config)
         # Clients must not be sent to an adapter that goes: first the table, then the file that all replicas follow,
@@ -185,11 +185,11 @@ class Endpoint:
         self._specs.pop(version, None)
         self._delete(gone)
 
-    def state(self) -> dict[str, dict[str, int]]:
-        """Version → replicas, requests that run and wait."""
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Version → replicas, running, waiting, proof."""
         import ray
 
-        found: dict[str, dict[str, int]] = ray.get(self._front.state.remote(), timeout=_LOST_S)
+        found: dict[str, dict[str, Any]] = ray.get(self._front.state.remote(), timeout=_LOST_S)
         return found
 
     def close(self, drain_s: float = 20.0) -> None:
@@ -220,7 +220,7 @@ class Endpoint:
         try:
             ray.get(self._front.tell_replicas.remote(version, "/adapters", body))
         except RequestError as error:
-            raise _error_in(error.message, "adapters", body["name"]) from None
+            raise _error_in(f"{error.code}: {error.message}", "adapters", body["name"]) from None
         except ray.exceptions.RayTaskError as error:
             raise _error_in(str(error.cause), "adapters", body["name"]) from None
 
@@ -256,7 +256,7 @@ class Endpoint:
         write_json(file, {name: str(one.folder) for name, one in model.adapters.items()})
         return file
 
-    def _wait_until_running(self, version: Version, deadline: float, tell: Callable[[str], None]) -> None:
+    def _wait_until_proved(self, version: Version, deadline: float, tell: Callable[[str], None]) -> str:
         from ray import serve
 
         told = ""
@@ -264,8 +264,9 @@ class Endpoint:
             app = serve.status().applications.get(version.app)
             messages = [app.message, *(one.message for one in app.deployments.values())] if app else []
             text = "\n".join(filter(None, messages))
-            if app and app.status == "RUNNING" and self.state().get(version.name, {}).get("replicas"):
-                return
+            there = self.state().get(version.name)
+            if app and app.status == "RUNNING" and there and there["replicas"]:
+                return str(there["proof"])
             if app and app.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
                 raise _error_in(text, "serve", version.origin.artifact)
             if time.monotonic() > deadline:
@@ -278,13 +279,6 @@ class Endpoint:
                 tell(text)
                 told = text
             time.sleep(POLL_S)
-
-    def _proof(self, version: Version) -> str:
-        from ray import serve
-
-        handle: Any = serve.get_deployment_handle(MAIN_DEPLOYMENT, version.app)
-        proof: str = handle.prove.remote().result(timeout_s=_LOST_S)
-        return proof
 
     def _delete(self, version: Version) -> None:
         from ray import serve

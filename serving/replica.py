@@ -22,7 +22,7 @@ from serving.choices import several
 from serving.config import ServeConfig
 from serving.front import passing
 from serving.front.actor import NAMESPACE, actor_name
-from serving.front.pool import BEAT_S
+from serving.front.pool import BEAT_S, Beat
 from serving.http import (
     JSON,
     ClientGone,
@@ -82,8 +82,10 @@ class Replica:
         )
         await self._engine.start()
         self._probe = Probe.read(Path(spec.probe_file)) if spec.probe_file else None
-        self.proof = await prove(self._engine, self._probe, config.engine.max_probe_kl)
+        self._proof = await prove(self._engine, self._probe, config.engine.max_probe_kl)
         self._adapters: dict[str, str] = {}
+        self._settled = asyncio.Event()
+        self._settled.set()
         wanted = Path(spec.adapters_file)
         self._wanted_adapters: Fresh[dict[str, str]] = Fresh(wanted, lambda: read_json(wanted))
         await self._follow_adapters()
@@ -97,28 +99,33 @@ class Replica:
         await self._listener.started()
         self._url = f"http://{f'[{address}]' if ':' in address else address}:{self._listener.port}"
         self._beating = asyncio.ensure_future(self._beat())
+        self._following = asyncio.ensure_future(self._follow())
+
+    async def _follow(self) -> None:
+        # Beside the beats: an adapter goes when its last request has ended, and that may take long.
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if self._wanted_adapters.refresh():
+                try:
+                    await self._follow_adapters()
+                except Exception:  # it was proved elsewhere: this replica alone answers 404 for it
+                    _log.exception("An adapter cannot be loaded.")
 
     async def _follow_adapters(self) -> None:
         """Have the adapters that the version should have: name → folder."""
         adapters = self._wanted_adapters.value
         for name in self._adapters.keys() - adapters.keys():
-            del self._adapters[name]
-            await self._engine.remove_adapter(name)
+            await self._remove_adapter(name)
         for name, folder in adapters.items():
-            if self._adapters.get(name) != folder:
-                await self._add_adapter(name, folder)
+            await self._add_adapter(name, folder)
 
     async def wake(self) -> str:
         """Something to ask for through a handle."""
         return self._id
 
-    async def prove(self) -> str:
-        """How far the engine is from the artifact; it was let in, so it is near enough."""
-        return self.proof
-
     async def check_health(self) -> None:
         """Serve's hook: whatever this raises, the replica is replaced."""
-        if self._listener.ended or self._beating.done():
+        if self._listener.ended or self._beating.done() or self._following.done():
             raise RuntimeError("The replica stopped answering.")
         await self._engine.check()
 
@@ -129,9 +136,10 @@ class Replica:
 
     async def __del__(self) -> None:
         """Serve's hook for a replica that is to go: its requests end first."""
-        if not hasattr(self, "_beating"):
+        if not hasattr(self, "_following"):
             return
         self._beating.cancel()
+        self._following.cancel()
         self._draining = True
         with contextlib.suppress(Exception):  # the front may be gone already
             await self._front().leave.remote(self._spec.version, self._id)
@@ -146,14 +154,10 @@ class Replica:
     async def _beat(self) -> None:
         slots = self._spec.config.engine.num_parallel
         while True:
-            figures = self._usage.figures()
+            told = Beat(self._id, self._url, self._secret, slots, self._proof, self._usage.figures())
             with contextlib.suppress(ray.exceptions.RayError, ValueError):  # a front that starts anew is back soon
-                self._share = await self._front().beat.remote(
-                    self._spec.version, self._id, self._url, self._secret, slots, figures
-                )
+                self._share = await self._front().beat.remote(self._spec.version, told)
             await asyncio.sleep(BEAT_S)
-            if self._wanted_adapters.refresh():
-                await self._follow_adapters()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -184,6 +188,8 @@ class Replica:
                 await while_connected(receive, self._embed(body, send))
                 return
             adapter = header(scope, passing.ADAPTER.encode()) or None
+            if adapter is not None:
+                await self._settled.wait()
             stream = header(scope, passing.STREAM.encode()) == "1"
             chunks = self._chunks(scope["path"], body, adapter, choices)
             fold = fold_chat if scope["path"] == "/chat" else fold_completion
@@ -216,15 +222,38 @@ class Replica:
         """Add or remove one; what it must prove is told to the driver, who published it."""
         try:
             if body["folder"] is None:
-                if self._adapters.pop(body["name"], None) is not None:
-                    await self._engine.remove_adapter(body["name"])
+                await self._remove_adapter(body["name"])
             else:
                 await self._add_adapter(body["name"], body["folder"])
         except Exception as error:
             raise RequestError(400, str(error), code=type(error).__name__) from error
         await answer_json(send, {"replica": self._id})
 
+    async def _remove_adapter(self, name: str) -> None:
+        if self._adapters.pop(name, None) is not None:
+            await self._engine.remove_adapter(name)
+
     async def _add_adapter(self, name: str, folder: str) -> None:
+        """Add one, or put it in the place of the one that has its name: requests for adapters wait meanwhile."""
+        before = self._adapters.get(name)
+        if before is None:
+            await self._load_adapter(name, folder)
+        elif before != folder:
+            self._settled.clear()
+            try:
+                await self._replace_adapter(name, before, folder)
+            finally:
+                self._settled.set()
+
+    async def _replace_adapter(self, name: str, before: str, folder: str) -> None:
+        await self._remove_adapter(name)
+        try:
+            await self._load_adapter(name, folder)
+        except BaseException:
+            await self._load_adapter(name, before)
+            raise
+
+    async def _load_adapter(self, name: str, folder: str) -> None:
         await self._engine.add_adapter(name, Path(folder))
         try:
             await prove_adapter(self._engine, self._probe, name)

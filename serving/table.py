@@ -74,6 +74,8 @@ class Table(Config):
         """Every name that clients may ask for, and what it stands for; a canary stands behind its model's name."""
         named: dict[str, Origin] = {}
         for version in sorted(self.versions, key=lambda one: -one.weight):
+            if version.weight == 0:
+                continue
             named.setdefault(self.name, version.origin)
             for name, origin in version.adapters.items():
                 named.setdefault(f"{self.name}{ADAPTER_SEPARATOR}{name}", origin)

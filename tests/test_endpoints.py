@@ -229,3 +229,28 @@ def test_other_commands_change_it_and_find_it(ray_cluster: Capacity, root: Path)
         following.result()
     with pytest.raises(EndpointError, match="No endpoint"):
         EndpointFolder(root, "other").require_up()
+
+
+def test_requests_that_wait_move_with_an_upgrade_and_a_killed_front_comes_back(
+    ray_cluster: Capacity, root: Path
+) -> None:
+    one_at_a_time = {**ENGINE, "num_parallel": 1}
+    with up(root, config_of(root, engine=one_at_a_time)) as (served, endpoint):
+        with Load(endpoint, clients=6, max_tokens=60) as load:  # five of them wait at any time
+            load.wait_for(2, "v1")
+            served.become(config_of(root, model="two", engine=one_at_a_time))
+            load.wait_for(8, "v2")
+        assert load.errors == []
+        front = next(one for one in psutil.Process().children(recursive=True) if one.name() == "ray::FrontActor")
+        front.kill()
+        wait_until(lambda: reachable(endpoint), within_s=60)
+        assert endpoint.post({"model": "bot", "messages": ASK, "max_tokens": 1}).status_code == 200
+        assert served.endpoint.state()["v2"]["replicas"] == 1
+
+
+def reachable(endpoint: Up) -> bool:
+    try:
+        endpoint.client().models.list()
+    except openai.APIConnectionError:
+        return False
+    return True

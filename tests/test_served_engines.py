@@ -102,7 +102,7 @@ def kl_of(proof: str) -> float:
 
 
 def test_quantized_models_are_proved_and_answer(ray_cluster: Capacity, sharp_model: Path, tmp_path: Path) -> None:
-    config = config_of(Transformers(context_tokens=CONTEXT))
+    config = config_of(Transformers(context_tokens=256))
     with front_up(tmp_path, config, "small") as up:
         client: Any = up.client()
         for kind in ("gptq", "int8", "nf4"):

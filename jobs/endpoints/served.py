@@ -154,4 +154,4 @@ def serving(root: Path, config: EndpointConfig, told: Callable[[str], None] = la
         yield served
     finally:
         folder.withdraw()
-        endpoint.close(max(part.serve.replicas.shutdown_s for part in config.parts()))
+        endpoint.close(config.drain_s)

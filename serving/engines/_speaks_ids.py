@@ -46,7 +46,7 @@ class SpeaksIds(EngineBase, ABC):
             prompt = await self._prompts.chat(body)
             answer = chat_answer(
                 self.generate(self._fitting(body, prompt), prompt, adapter), self._prompts.read_answer(body, prompt),
-                prompt, ChatChunks(self._model_name, self._token_names), logprobs=asked_logprobs(body) is not None,
+                prompt, ChatChunks(self._named(adapter), self._token_names), logprobs=asked_logprobs(body) is not None,
             )  # fmt: skip
             async with aclosing(answer):
                 async for chunk in answer:
@@ -64,12 +64,15 @@ class SpeaksIds(EngineBase, ABC):
             asked = body["prompt"] if body.get("echo") else ""
             answer = text_answer(
                 self.generate(self._fitting(body, prompt), prompt, adapter), self._prompts.read_answer(body, prompt),
-                prompt, TextChunks(self._model_name, self._token_names), logprobs=logprobs,
+                prompt, TextChunks(self._named(adapter), self._token_names), logprobs=logprobs,
                 echo=asked if isinstance(asked, str) else self._prompts.text(asked),
             )  # fmt: skip
             async with aclosing(answer):
                 async for chunk in answer:
                     yield chunk
+
+    def _named(self, adapter: str | None) -> str:
+        return self._model_name if adapter is None else f"{self._model_name}:{adapter}"
 
     def _fitting(self, body: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
         return {**body, "max_tokens": min(body["max_tokens"], self._context_tokens - len(prompt.ids))}

@@ -11,7 +11,7 @@ from ray import serve
 
 from serving.front import passing
 from serving.front.app import Front
-from serving.front.pool import BEAT_S, SILENT_S
+from serving.front.pool import BEAT_S, SILENT_S, Beat
 from serving.listen import Listener
 from serving.table import MAIN_DEPLOYMENT
 
@@ -54,11 +54,9 @@ class FrontActor:
         """See the new table now, not in a moment."""
         self._front.refresh()
 
-    async def beat(
-        self, version: str, replica_id: str, url: str, secret: str, slots: int, figures: dict[str, float]
-    ) -> dict[str, float]:
+    async def beat(self, version: str, told: Beat) -> dict[str, float]:
         """A replica is there; see `Pool.beat`."""
-        return self._front.pool(version).beat(replica_id, url, secret, slots, figures)
+        return self._front.pool(version).beat(told)
 
     async def leave(self, version: str, replica_id: str) -> None:
         """A replica is about to stop."""
@@ -75,11 +73,14 @@ class FrontActor:
         return [passing.json_of(await one.whole()) for one in answers]
 
     async def state(self) -> dict[str, Any]:
-        """Version → replicas, running and waiting."""
+        """Version → replicas, running, waiting, and the replicas' proof."""
         return {
-            name: {"replicas": len(pool.replicas), "running": pool.num_running, "waiting": pool.num_waiting}
+            name: {
+                "replicas": len(pool.replicas), "running": pool.num_running, "waiting": pool.num_waiting,
+                "proof": next((one.told.proof for one in pool.replicas.values()), ""),
+            }
             for name, pool in self._front.pools.items()
-        }
+        }  # fmt: skip
 
     async def drain(self, within_s: float) -> None:
         """Take no new connections, and let the requests that run end."""

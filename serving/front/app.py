@@ -18,7 +18,7 @@ from serving.embedding_request import parse_embedding
 from serving.front import passing
 from serving.front.measures import CONTENT_TYPE, Measures, Timing
 from serving.front.passing import Answer, ReplicaLost
-from serving.front.pool import Need, Pool
+from serving.front.pool import Moved, Need, Pool
 from serving.http import (
     EVENTS,
     JSON,
@@ -105,8 +105,11 @@ class Front:
         self._keys.refresh()
         if self._table.refresh():
             named = {one.name for one in self._table.value.versions}
-            for name in [name for name, pool in self.pools.items() if name not in named and not pool.replicas]:
-                del self.pools[name]
+            for name, pool in list(self.pools.items()):
+                if name not in named:
+                    pool.end()
+                    if not pool.replicas and not pool.num_running:
+                        del self.pools[name]
 
     def pool(self, version: str) -> Pool:
         """A version's replicas; they are there before it is in the table."""
@@ -253,7 +256,10 @@ class Front:
                 raise self._unknown_model(wanted.model)
             pool = self.pool(version.name)
             request.version = version.name
-            replica = await pool.acquire(need, limits)
+            try:
+                replica = await pool.acquire(need, limits)
+            except Moved:
+                continue
             try:
                 begun = await passing.ask(self.http, replica, route.path, wanted.body, headers)
                 try:
@@ -263,7 +269,7 @@ class Front:
                     begun.close()
             except ReplicaLost as error:
                 if error.draining:
-                    pool.remove(replica.id)
+                    pool.remove(replica.told.id)
                     continue
                 pool.lost(replica)
                 lost += 1

@@ -72,8 +72,8 @@ class Measures:
             self._metrics["raysmith_replica_failures_total"].labels(*labels).inc(new)
             self._seen_failures[name] = pool.num_failures
             for replica in pool.replicas.values():
-                for figure, value in replica.figures.items():
-                    self._gauge(f"raysmith_replica_{figure}", (*labels, replica.id), value)
+                for figure, value in replica.told.figures.items():
+                    self._gauge(f"raysmith_replica_{figure}", (*labels, replica.told.id), value)
 
     def _gauge(self, name: str, labels: Iterable[str], value: float) -> None:
         self._metrics[name].labels(*labels).set(value)

@@ -87,9 +87,9 @@ async def ask(
         ReplicaLost: it cannot be reached, broke off, or is about to stop.
         RequestError: what the replica answers instead.
     """
-    sent = {"authorization": f"Bearer {replica.secret}", **(headers or {})}
+    sent = {"authorization": f"Bearer {replica.told.secret}", **(headers or {})}
     try:
-        response = await http.post(replica.url + path, data=json.dumps(body).encode(), headers=sent)
+        response = await http.post(replica.told.url + path, data=json.dumps(body).encode(), headers=sent)
         if response.status == 200:
             return Answer(response)
         draining = DRAINING in response.headers

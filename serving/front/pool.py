@@ -33,17 +33,30 @@ class Need(NamedTuple):
     """How the prompt begins: requests that begin alike go to the same replica, which has read that before."""
 
 
-@dataclass(eq=False)
-class Replica:
-    """What the front knows of a replica."""
+class Moved(Exception):  # noqa: N818 no error: another version answers
+    """The version that a request waits for is no longer served."""
+
+
+class Beat(NamedTuple):
+    """What a replica tells every now and then."""
 
     id: str
     url: str
     secret: str
+    """What it must be sent as bearer token."""
     slots: int
     """Choices that it writes at the same time."""
-    figures: dict[str, float] = field(default_factory=dict)
+    proof: str
+    """See `serving.probe`."""
+    figures: dict[str, float]
     """CPU, memory and GPU use, by the end of a metric's name."""
+
+
+@dataclass(eq=False)
+class Replica:
+    """What the front knows of a replica."""
+
+    told: Beat
     beaten: float = field(default_factory=time.monotonic)
     running: int = 0
     """Choices."""
@@ -51,7 +64,7 @@ class Replica:
 
     def has_room(self, need: Need) -> bool:
         """Whether the request can start now; one that needs more than all places takes all."""
-        return self.running + min(need.choices, self.slots) <= self.slots
+        return self.running + min(need.choices, self.told.slots) <= self.told.slots
 
 
 class _Waiter(NamedTuple):
@@ -74,14 +87,11 @@ class Pool:
     def __init__(self, wake: Callable[[], Awaitable[Any]]) -> None:
         self.replicas: dict[str, Replica] = {}
         self.num_failures = 0
+        self.num_running = 0
+        """Choices that are being written, by replicas that take no new ones too."""
         self._wake = wake
         self._waking: asyncio.Future[Any] | None = None
         self._queue: deque[_Waiter] = deque()
-
-    @property
-    def num_running(self) -> int:
-        """Choices that are being written."""
-        return sum(one.running for one in self.replicas.values())
 
     @property
     def num_waiting(self) -> int:
@@ -94,12 +104,10 @@ class Pool:
         tokens = sum(one.need.tokens for one in self._queue)
         return {"requests": self.num_waiting / parts, "tokens": tokens / parts}
 
-    def beat(self, replica_id: str, url: str, secret: str, slots: int, figures: dict[str, float]) -> dict[str, float]:
+    def beat(self, told: Beat) -> dict[str, float]:
         """A replica tells that it is there; gives `waiting_share`."""
-        known = self.replicas.get(replica_id)
-        if known is None or known.url != url:
-            known = self.replicas[replica_id] = Replica(replica_id, url, secret, slots)
-        known.beaten, known.figures = time.monotonic(), figures
+        known = self.replicas.setdefault(told.id, Replica(told))
+        known.beaten, known.told = time.monotonic(), told
         self._hand_out()
         return self.waiting_share()
 
@@ -109,15 +117,16 @@ class Pool:
 
     def lost(self, replica: Replica) -> None:
         """A replica's connection broke. Should it live, its next beat brings it back."""
-        if self.replicas.get(replica.id) is replica:  # the first of its requests to notice
+        if self.replicas.get(replica.told.id) is replica:  # the first of its requests to notice
             self.num_failures += 1
-            del self.replicas[replica.id]
+            del self.replicas[replica.told.id]
 
     async def acquire(self, need: Need, limits: LimitConfig) -> Replica:
         """Wait for a place; it must be given back by `release`.
 
         Raises:
             RequestError: 429 if the queue is full, 503 if it takes too long.
+            Moved: the version ended while the request waited.
         """
         if not self._queue and (free := self._choose(need)) is not None:
             return self._take(free, need)
@@ -141,21 +150,31 @@ class Pool:
                 retry_after_s=_RETRY_AFTER_S,
             ) from None  # fmt: skip
 
+    def end(self) -> None:
+        """The version is no longer served: those who wait must go elsewhere."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.place.done():
+                waiter.place.set_exception(Moved())
+
     def _forget(self, waiter: _Waiter) -> None:
         if waiter in self._queue:
             self._queue.remove(waiter)
-        elif waiter.place.done() and not waiter.place.cancelled():  # it came in the moment in which the client left
+        # A place may have come in the moment in which the client left.
+        elif waiter.place.done() and not waiter.place.cancelled() and waiter.place.exception() is None:
             self.release(waiter.place.result(), waiter.need)
         self._hand_out()  # the next one may need less
 
     def release(self, replica: Replica, need: Need) -> None:
         """Give a place back."""
-        replica.running -= min(need.choices, replica.slots)
+        replica.running -= min(need.choices, replica.told.slots)
+        self.num_running -= need.choices
         replica.tokens -= need.tokens
         self._hand_out()
 
     def _take(self, replica: Replica, need: Need) -> Replica:
-        replica.running += min(need.choices, replica.slots)
+        replica.running += min(need.choices, replica.told.slots)
+        self.num_running += need.choices
         replica.tokens += need.tokens
         return replica
 
@@ -175,8 +194,8 @@ class Pool:
             return free[0] if free else None
         least = min(free, key=lambda one: (one.running, one.tokens))
         # Rendezvous hashing: when a replica comes or goes, only its own beginnings move.
-        known = max(free, key=lambda one: zlib.crc32(f"{one.id}{need.prefix}".encode(errors="replace")))
-        return known if known.running <= least.running + least.slots // 4 else least
+        known = max(free, key=lambda one: zlib.crc32(f"{one.told.id}{need.prefix}".encode(errors="replace")))
+        return known if known.running <= least.running + least.told.slots // 4 else least
 
     def _ask_for_replica(self) -> None:
         if self.replicas or (self._waking is not None and not self._waking.done()):
