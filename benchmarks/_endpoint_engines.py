@@ -24,6 +24,7 @@ from _endpoint_common import (
     load_of,
     run,
     smol_file,
+    started,
     wait_until,
 )
 from loop import model_folder
@@ -32,6 +33,9 @@ from measure import REPOSITORY
 from jobs.bench.config import Target
 
 ROUNDS, START_S = 2, 300.0
+PROMPT = 16
+STAGGER = 4
+"""Clients begin within this part of a step."""
 CONTEXT, SLOTS, CACHE_GB = 512, 32, 1.0
 
 
@@ -52,11 +56,15 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
         for clients in options.clients:
             steps: dict[str, list[Any]] = {"endpoint": [], "engine": []}
             for turn in range(ROUNDS):
-                load = load_of(options.seconds, 10 * clients + turn, max_tokens=options.max_tokens)
+                load = load_of(
+                    options.seconds, 10 * clients + turn, max_tokens=options.max_tokens, prompt_tokens=PROMPT
+                )
+                more = {"stagger_s": options.seconds / STAGGER}
                 for side in ("endpoint", "engine") if turn % 2 == 0 else ("engine", "endpoint"):
                     work = (
-                        asked(up.target, load, clients) if side == "endpoint" else asked_engine(engine, load, clients)
-                    )
+                        asked(up.target, load, clients, **more) if side == "endpoint"
+                        else asked_engine(engine, load, clients, **more)
+                    )  # fmt: skip
                     steps[side].append(run(work))
             for side, made in steps.items():
                 found |= figures(f"{side}_{clients}", made)
@@ -66,20 +74,24 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _added(found: dict[str, Any], clients: int) -> dict[str, float]:
-    first, alone = (found[f"{side}_{clients}_first_token_p50_ms"] for side in ("endpoint", "engine"))
-    tokens = [found[f"{side}_{clients}_output_tokens_per_s"] for side in ("endpoint", "engine")]
-    return {
-        f"added_{clients}_first_token_ms": round(first - alone, 4),
-        f"added_{clients}_first_token_share": round(first / alone - 1, 4),
-        f"ratio_{clients}_tokens_per_s": round(tokens[0] / tokens[1], 4),
-    }
+    def both(name: str) -> tuple[float, float]:
+        return found[f"endpoint_{clients}_{name}"], found[f"engine_{clients}_{name}"]
+
+    told = {}
+    for at in ("p50", "mean"):
+        ours, alone = both(f"first_token_{at}_ms")
+        told[f"added_{clients}_first_token_{at}_ms"] = round(ours - alone, 4)
+        told[f"ratio_{clients}_first_token_{at}"] = round(ours / alone, 4)
+    ours, alone = both("output_tokens_per_s")
+    return {**told, f"ratio_{clients}_output_tokens_per_s": round(ours / alone, 4)}
 
 
 def _measured(target: Target, options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for clients in options.clients:
         load = load_of(options.seconds, clients, max_tokens=options.max_tokens)
-        found |= figures(str(clients), [run(asked(target, load, clients))])
+        step = run(asked(target, load, clients, stagger_s=options.seconds / STAGGER))
+        found |= figures(str(clients), [step])
     return found
 
 
@@ -101,16 +113,10 @@ def endpoint(options: argparse.Namespace) -> dict[str, Any]:
 
 def xllamacpp(options: argparse.Namespace) -> dict[str, Any]:
     """llama.cpp's own HTTP server, in a process of its own."""
-    slots = str(max(options.clients))
-    with subprocess.Popen(
-        command("llama_cpp", "--side", "server", "--clients", slots),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as server:  # fmt: skip
-        try:
-            url = (server.stdout.readline() if server.stdout else "").strip()
-            return _measured(Target(f"{url}/v1", NAME, "none"), options)
-        finally:
-            server.terminate()
+    arguments = command("llama_cpp", "--side", "server", "--clients", str(max(options.clients)))
+    with started(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        url = (process.stdout.readline() if process.stdout else "").strip()
+        return _measured(Target(f"{url}/v1", NAME, "none"), options)
 
 
 def server(options: argparse.Namespace) -> dict[str, Any]:
@@ -149,14 +155,12 @@ def vllm_up(options: argparse.Namespace, folder: str) -> Iterator[Target]:
         arguments += ["--enforce-eager", "--disable-log-stats", "--distributed-executor-backend", "uni"]
         own["TORCHDYNAMO_DISABLE"] = "1"
     log = Path(folder) / "vllm.log"
-    with log.open("w") as stream, subprocess.Popen(
-        [sys.executable, *VLLM_MODULE, *arguments], env=os.environ | own, cwd=REPOSITORY, stdout=stream, stderr=stream
+    whole = [sys.executable, *VLLM_MODULE, *arguments]
+    with log.open("w") as stream, started(
+        whole, env=os.environ | own, cwd=REPOSITORY, stdout=stream, stderr=stream
     ) as process:  # fmt: skip
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield Target(f"http://127.0.0.1:{port}/v1", NAME, "none")
-        finally:
-            process.terminate()
+        _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+        yield Target(f"http://127.0.0.1:{port}/v1", NAME, "none")
 
 
 def _wait_for(url: str, process: subprocess.Popen[Any], log: Path) -> None:

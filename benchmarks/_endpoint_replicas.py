@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import statistics
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,13 +34,18 @@ def settings(**replicas: Any) -> Any:
 
 @dataclass
 class Watch:
-    """How many replicas the front knew, and since when (monotonic clock, seconds)."""
+    """How many replicas the front knew, and since when (seconds of `perf_counter`, as a step's)."""
 
     changes: list[tuple[float, int]] = field(default_factory=list)
 
-    def first(self, count: int, since: float) -> float:
+    def first(self, count: int, since: float) -> float | None:
         """When there were so many for the first time since then."""
-        return next((at for at, there in self.changes if there == count and at >= since), float("nan"))
+        return next((at for at, there in self.changes if there == count and at >= since), None)
+
+    async def wait_for(self, count: int, since: float, within_s: float) -> float:
+        """Wait until there are so many; gives the seconds since then."""
+        await wait_until(lambda: self.first(count, since) is not None, within_s, f"{count} replicas")
+        return (self.first(count, since) or since) - since
 
 
 @asynccontextmanager
@@ -49,7 +56,7 @@ async def watched(up: Up) -> AsyncIterator[Watch]:
         while True:
             there = await asyncio.to_thread(up.replicas)
             if not watch.changes or watch.changes[-1][1] != there:
-                watch.changes.append((time.monotonic(), there))
+                watch.changes.append((time.perf_counter(), there))
             await asyncio.sleep(_POLL_S)
 
     looking = asyncio.create_task(look())
@@ -70,23 +77,25 @@ def step(options: argparse.Namespace) -> dict[str, Any]:
 
 async def _steps(up: Up, options: argparse.Namespace) -> dict[str, Any]:
     async def loaded(clients: int, seconds: float) -> Step:
-        return await asked(up.target, load_of(seconds, clients, max_tokens=options.max_tokens), clients)
+        return await asked(
+            up.target, load_of(seconds, clients, max_tokens=options.max_tokens, warmup_requests=0), clients
+        )
 
     async with watched(up) as watch:
         low = await loaded(LOW, options.seconds)
-        began = time.monotonic()
+        began = time.perf_counter()
         many = loaded(HIGH, options.seconds + options.upscale)
         task = asyncio.create_task(many)
-        await wait_until(lambda: up.replicas() == 2, _PATIENCE_S, "a second replica")
+        second_s = await watch.wait_for(2, began, _PATIENCE_S)
         high = await task
         both = await loaded(HIGH, options.seconds)
-        ended = time.monotonic()
+        ended = both.end
         rest = await loaded(LOW, options.seconds)
-        await wait_until(lambda: up.replicas() == 1, options.downscale + _PATIENCE_S, "one replica again")
+        one_s = await watch.wait_for(1, ended, options.downscale + _PATIENCE_S)
         await asyncio.sleep(2 * _POLL_S)
     events = len(watch.changes) - 1
-    found = {
-        "second_replica_s": watch.first(2, began) - began, "one_again_s": watch.first(1, ended) - ended,
+    found: dict[str, Any] = {
+        "second_replica_s": second_s, "one_again_s": one_s,
         "scale_events": events, "more_than_needed": events - 2,
     }  # fmt: skip
     parts = {"low": low, "rising": high, "high": both, "falling": rest}
@@ -144,22 +153,21 @@ def kill(options: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _kills(up: Up, options: argparse.Namespace) -> dict[str, Any]:
-    stop, recoveries = asyncio.Event(), []
+    recoveries: list[float] = []
     async with watched(up) as watch:
-        asking = [asyncio.create_task(_ask(up, options, number, stop)) for number in range(KILL_CLIENTS)]
-        began, kills = time.monotonic(), 0
+        asking = [asyncio.create_task(_ask(up, options, number)) for number in range(KILL_CLIENTS)]
+        began, kills = time.perf_counter(), 0
         while (kills + 1) * options.every < options.seconds:
             kills += 1
-            await asyncio.sleep(max(0.0, began + kills * options.every - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + kills * options.every - time.perf_counter()))
             if pids := await asyncio.to_thread(replica_pids):
-                recoveries.append(await _recovered(up, watch, random.choice(pids)))
-        await asyncio.sleep(max(0.0, began + options.seconds - time.monotonic()))
-        stop.set()
+                recoveries.append(await _recovered(watch, random.choice(pids)))
+        await asyncio.sleep(max(0.0, began + options.seconds - time.perf_counter()))
         records = [record for made in await asyncio.gather(*asking) for record in made]
-    return {**_fates(records), "kills": len(recoveries), "seconds": time.monotonic() - began, **_spread(recoveries)}
+    return {**_fates(records), "kills": len(recoveries), "seconds": time.perf_counter() - began, **_spread(recoveries)}
 
 
-async def _ask(up: Up, options: argparse.Namespace, number: int, stop: asyncio.Event) -> list[Record]:
+async def _ask(up: Up, options: argparse.Namespace, number: int) -> list[Record]:
     """One client; every other one streams."""
     load = load_of(options.seconds, number, stream=number % 2 == 0, max_tokens=options.max_tokens)
     async with Client(up.target, load) as client:
@@ -167,33 +175,28 @@ async def _ask(up: Up, options: argparse.Namespace, number: int, stop: asyncio.E
         return made.records
 
 
-async def _recovered(up: Up, watch: Watch, pid: int) -> float:
+async def _recovered(watch: Watch, pid: int) -> float:
     """Kill it; seconds until two replicas serve again. The front must have noticed first that one is gone."""
-    began = time.monotonic()
+    began = time.perf_counter()
     psutil.Process(pid).kill()
-    await wait_until(lambda: watch.first(1, began) == watch.first(1, began), _PATIENCE_S, "the loss is noticed")
-    gone = watch.first(1, began)
-    await wait_until(lambda: watch.first(2, gone) == watch.first(2, gone), _PATIENCE_S, "two replicas again")
-    return watch.first(2, gone) - began
+    noticed_s = await watch.wait_for(1, began, _PATIENCE_S)
+    return noticed_s + await watch.wait_for(2, began + noticed_s, _PATIENCE_S)
 
 
-def _fates(records: list[Record]) -> dict[str, float]:
+def _fates(records: list[Record]) -> dict[str, Any]:
     """A failure with another status than 200, or with none, came before the first byte of an answer."""
     failed = [one for one in records if one.failure is not None]
     begun = [one for one in failed if one.status == 200]
-    for one in failed:
-        print(f"  {one.failure} (status {one.status}): {one.message}", flush=True)
     typed = sum(one.failure == "error_event" for one in begun)
     return {
         "requests": len(records), "succeeded": len(records) - len(failed),
         "failed_before_first_byte": len(failed) - len(begun), "cut_streams": len(begun), "cut_with_typed_error": typed,
         "cut_without": len(begun) - typed, "longest_s": max((one.total_s for one in records), default=0.0),
+        "failures": Counter(f"{one.failure}, status {one.status}: {one.message}" for one in failed),
     }  # fmt: skip
 
 
 def _spread(seconds: list[float]) -> dict[str, float]:
-    import statistics
-
     if not seconds:
         return {}
     return {"recovery_median_s": statistics.median(seconds), "recovery_least_s": min(seconds),

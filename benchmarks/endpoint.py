@@ -56,7 +56,7 @@ _RATES = ("requests_per_s", "total_p50_ms", "total_p99_ms")
 _TOKENS = ("output_tokens_per_s", "first_token_p50_ms", "first_token_p99_ms")
 BENCHMARKS = {
     "front": Benchmark(_endpoint_front.SIDES, clients=(1, 16, 64), compared=(*_RATES, "first_token_p50_ms")),
-    "overhead": Benchmark(_endpoint_engines.OVERHEAD, clients=(1, 32), seconds=20),
+    "overhead": Benchmark(_endpoint_engines.OVERHEAD, clients=(1, 32), seconds=30, max_tokens=16),
     "llama_cpp": Benchmark(
         _endpoint_engines.LLAMA_CPP, seconds=20, max_tokens=64, compared=_TOKENS, hidden=("server",)
     ),

@@ -23,6 +23,7 @@ def chat(root: Path, name: str) -> None:
     Raises:
         EndpointError: no such endpoint is up, or it does not answer.
     """
+    import httpx
     import openai
 
     folder = EndpointFolder(root, name.partition(ADAPTER_SEPARATOR)[0])
@@ -34,8 +35,8 @@ def chat(root: Path, name: str) -> None:
         messages.append({"role": "user", "content": question})
         try:
             answer = _answer(client, name, messages)
-        except openai.APIError as error:
-            raise EndpointError("The endpoint did not answer.", field=url, got=error.message) from None
+        except (openai.APIError, httpx.HTTPError) as error:
+            raise EndpointError("The endpoint did not answer.", field=url, got=error) from None
         messages.append({"role": "assistant", "content": answer})
 
 

@@ -56,11 +56,16 @@ def chat(
     chat_with(root_of(storage), name)
 
 
-def key(name: Endpoint, storage: StorageOption = None) -> None:
+def key(
+    name: Endpoint,
+    header: Annotated[bool, typer.Option("--header", help="As an HTTP header, for `curl -H @-`.")] = False,
+    storage: StorageOption = None,
+) -> None:
     """Print your own API key of an endpoint that is up, for `curl` and other clients."""
     from jobs.endpoints.folder import EndpointFolder
 
-    print(EndpointFolder(root_of(storage), name).operator_key())
+    own = EndpointFolder(root_of(storage), name).operator_key()
+    print(f"Authorization: Bearer {own}" if header else own)
 
 
 def bench(

@@ -21,11 +21,17 @@ from typing import Any, NamedTuple
 from cluster.errors import EndpointError, ModelError, RaysmithError, ResourceError
 from cluster.storage import write_json
 from serving.config import LimitConfig, ServeConfig
-from serving.table import MAIN_DEPLOYMENT, Origin, Table, Version
+from serving.table import FILE_NAME as TABLE
+from serving.table import MAIN_DEPLOYMENT, Origin, Table, Version, read_table
 
 POLL_S = 0.1
 _LAST_WORDS_S = 0.5
 _LOST_S = 30.0
+_ADAPTER_S = 600.0
+
+
+def _app_name(endpoint: str, version: str) -> str:
+    return f"raysmith-{endpoint}.{version}"
 
 
 class Adapter(NamedTuple):
@@ -57,7 +63,6 @@ class Endpoint:
         self.table = table
         self._front = front
         self._specs: dict[str, tuple[Model, ServeConfig]] = {}
-        self._number = 0
 
     @classmethod
     def open(cls, folder: Path, keys_file: Path, name: str, config: ServeConfig) -> Endpoint:
@@ -82,22 +87,30 @@ class Endpoint:
 
         require_no_endpoint(name)
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        table = Table(name=name, created=int(time.time()), limits=config.limits)
+        # Replicas may be left of an endpoint whose driver was killed: new versions have names of their own.
+        before = read_table(folder).num_versions if (folder / TABLE).is_file() else 0
+        table = Table(name=name, created=int(time.time()), limits=config.limits, num_versions=before)
         table.write(folder)
         quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
         serve.start(proxy_location="Disabled", logging_config=quiet)
+        for left in [app for app in serve.status().applications if app.startswith(_app_name(name, ""))]:
+            serve.delete(left, _blocking=False)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         factory: Any = ray.remote(FrontActor)
         actor = factory.options(name=actor_name(name), scheduling_strategy=here, **ACTOR_OPTIONS)
         front = actor.remote(str(folder), str(keys_file), config.host, port)
+        endpoint = cls(folder, f"http://{_client_host(config.host)}:{port}/v1", front, table)
         try:
             up = ray.get(front.ready.remote(), timeout=config.startup_timeout_s)
-        except Exception as error:
-            ray.kill(front)
+        except BaseException as error:
+            endpoint.close(0.0)
+            if not isinstance(error, Exception):
+                raise
             raise EndpointError("The endpoint's front does not come up.", got=str(error)[-2000:]) from None
         if not up:
+            endpoint.close(0.0)
             raise _port_in_use(config, port, "Address already in use")
-        return cls(folder, f"http://{_client_host(config.host)}:{port}/v1", front, table)
+        return endpoint
 
     def add(self, model: Model, config: ServeConfig, *, tell: Callable[[str], None] = lambda _: None) -> str:
         """Serve a model, and wait until its replicas are proved; no request goes to it before `route`.
@@ -116,10 +129,11 @@ class Endpoint:
         require_engine_fits(config, model)
         self._require_room(config)
         deadline = time.monotonic() + config.startup_timeout_s
-        self._number += 1
-        name = f"v{self._number}"
+        number = self.table.num_versions + 1
+        self._write(num_versions=number)
+        name = f"v{number}"
         version = Version(
-            name=name, app=f"raysmith-{self.table.name}-{name}", weight=0.0, engine=config.engine.kind,
+            name=name, app=_app_name(self.table.name, name), weight=0.0, engine=config.engine.kind,
             origin=model.origin, adapters={key: one.origin for key, one in model.adapters.items()},
         )  # fmt: skip
         try:
@@ -182,8 +196,8 @@ class Endpoint:
         """End a version; its requests end first."""
         gone = next(one for one in self.table.versions if one.name == version)
         self._write(versions=tuple(one for one in self.table.versions if one.name != version))
-        self._specs.pop(version, None)
         self._delete(gone)
+        self._specs.pop(version, None)
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Version → replicas, running, waiting, proof."""
@@ -192,19 +206,39 @@ class Endpoint:
         found: dict[str, dict[str, Any]] = ray.get(self._front.state.remote(), timeout=_LOST_S)
         return found
 
+    def require_front(self) -> None:
+        """See that the front lives; Ray starts it anew when its process dies.
+
+        Raises:
+            EndpointError: it does not come back.
+        """
+        import ray
+
+        try:
+            ray.get(self._front.ready.remote(), timeout=_LOST_S)
+        except ray.exceptions.RayActorError as error:
+            raise EndpointError("The endpoint's front died and does not come back.", got=str(error)[-2000:]) from None
+        except ray.exceptions.GetTimeoutError:  # busy, or on its way: it is looked at again
+            return
+
     def close(self, drain_s: float = 20.0) -> None:
         """Stop the endpoint: no new connections, then the running requests end, then everything else."""
         import ray
         from ray import serve
 
+        from serving.front.actor import NAMESPACE, actor_name
+
         # Serve's controller ends by killing itself, which Ray reports on the driver's standard output as a failed task.
         with contextlib.redirect_stdout(io.StringIO()):
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(self._front.drain.remote(drain_s), timeout=drain_s + _LOST_S)
+            ray.kill(self._front)
             for version in self.table.versions:
                 self._delete(version)
-            ray.kill(self._front)
-            if not serve.status().applications:
+            named = ray.util.list_named_actors(all_namespaces=True)
+            fronts = [one["name"] for one in named if one["namespace"] == NAMESPACE]
+            others = [one for one in fronts if one.startswith(actor_name("")) and one != actor_name(self.table.name)]
+            if not others and not serve.status().applications:  # Serve may serve others, too
                 serve.shutdown()
                 time.sleep(_LAST_WORDS_S)
 
@@ -218,7 +252,7 @@ class Endpoint:
         from serving.protocol import RequestError
 
         try:
-            ray.get(self._front.tell_replicas.remote(version, "/adapters", body))
+            ray.get(self._front.tell_replicas.remote(version, "/adapters", body), timeout=_ADAPTER_S)
         except RequestError as error:
             raise _error_in(f"{error.code}: {error.message}", "adapters", body["name"]) from None
         except ray.exceptions.RayTaskError as error:
@@ -268,12 +302,12 @@ class Endpoint:
             if app and app.status == "RUNNING" and there and there["replicas"]:
                 return str(there["proof"])
             if app and app.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
-                raise _error_in(text, "serve", version.origin.artifact)
+                raise _error_in(text, "model", version.origin.artifact)
             if time.monotonic() > deadline:
                 raise EndpointError(
-                    "The endpoint did not come up in time.", field="serve.startup_timeout_s",
+                    "The endpoint did not come up in time.", field="startup_timeout_s",
                     got=text or "no replica yet",
-                    fix="see that the cluster has serve.replicas.num_cpus cores free, or give it more time",
+                    fix="see that the cluster has replicas.num_cpus cores free, or give it more time",
                 )  # fmt: skip
             if text != told:
                 tell(text)
@@ -283,8 +317,12 @@ class Endpoint:
     def _delete(self, version: Version) -> None:
         from ray import serve
 
+        shutdown_s = self._specs[version.name][1].replicas.shutdown_s if version.name in self._specs else 0.0
+        deadline = time.monotonic() + shutdown_s + _LOST_S
         if version.app in serve.status().applications:
-            serve.delete(version.app)
+            serve.delete(version.app, _blocking=False)
+        while version.app in serve.status().applications and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
     def _require_room(self, config: ServeConfig) -> None:
         """Replicas of the new version start beside the old one's."""
@@ -390,8 +428,8 @@ def free_port(config: ServeConfig) -> int:
 
 def _port_in_use(config: ServeConfig, port: int, why: str | None) -> ResourceError:
     return ResourceError(
-        f"The endpoint cannot listen on {config.host}:{port}: {why}.", field="serve.port", got=port,
-        expected="a free port", fix=f"serve.port={port + 1}, or serve.port=0 for any free port",
+        f"The endpoint cannot listen on {config.host}:{port}: {why}.", field="port", got=port,
+        expected="a free port", fix=f"serve.port={port % 65535 + 1}, or 0 for a free one (in an endpoint's file: port)",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ A key has 256 bits of randomness, so one SHA-256 is enough: there is nothing to 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +20,13 @@ from cluster.storage import read_json, write_json
 
 FILE_NAME = "keys.json"
 _PREFIX = "rs-"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class Key(Config):
     """What is kept of a key; the key itself is not."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str
     """What it is listed and revoked by."""
     sha256: str
     """Hexadecimal."""
@@ -61,6 +63,11 @@ def create_key(
     Raises:
         ConfigError: there is a key of that name.
     """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            "A key's name is not valid.", field="KEY", got=repr(name),
+            expected="lower-case letters, digits, '.', '_' and '-', at most 64",
+        )  # fmt: skip
     keys = list(read_keys(file).values())
     if name in {one.name for one in keys}:
         raise ConfigError(

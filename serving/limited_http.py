@@ -22,7 +22,7 @@ class LimitedHttp(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """The client has some seconds to say what it wants."""
         super().connection_made(transport)
-        self._timer = asyncio.get_running_loop().call_later(HEAD_S, transport.close)
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for."""
@@ -38,6 +38,9 @@ class LimitedHttp(HttpToolsProtocol):
                 self.transport.close()
                 return
         super().data_received(data)
+        answered = self.cycle is None or self.cycle.response_complete
+        if self._in_head and self._head_bytes and answered and self._timer is None:
+            self._start_timer()  # the next request has begun, and uvicorn waits for the rest of it for ever
 
     def _ends_head(self, data: bytes) -> bool:
         """Whether the rest is body, which has a limit of its own."""
@@ -60,6 +63,9 @@ class LimitedHttp(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
+
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(HEAD_S, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -131,8 +131,7 @@ class Replica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve's hook; see `serving.scaling`."""
-        return {"requests": self._running + self._share["requests"], "tokens": self._tokens + self._share["tokens"],
-        }  # fmt: skip
+        return {name: own + self._share[name] for name, own in (("requests", self._running), ("tokens", self._tokens))}
 
     async def __del__(self) -> None:
         """Serve's hook for a replica that is to go: its requests end first."""
@@ -154,7 +153,8 @@ class Replica:
     async def _beat(self) -> None:
         slots = self._spec.config.engine.num_parallel
         while True:
-            told = Beat(self._id, self._url, self._secret, slots, self._proof, self._usage.figures())
+            figures = await asyncio.to_thread(self._usage.figures)
+            told = Beat(self._id, self._url, self._secret, slots, self._proof, figures)
             with contextlib.suppress(ray.exceptions.RayError, ValueError):  # a front that starts anew is back soon
                 self._share = await self._front().beat.remote(self._spec.version, told)
             await asyncio.sleep(BEAT_S)
@@ -176,7 +176,8 @@ class Replica:
         except ClientGone:
             return
         except Exception as error:
-            await refuse(send, _told(error))
+            told = _told(error)
+            await refuse(send, told, keep_alive=told.status != 401)
 
     async def _generate(self, scope: Scope, body: dict[str, Any], receive: Receive, send: Send) -> None:
         choices = int(header(scope, passing.CHOICES.encode()) or 1)

@@ -30,13 +30,10 @@ class ReplicasWanted:
         if context.current_num_replicas == 0:
             # One that is on its way must not be called off.
             return max(context.target_num_replicas, 1 if context.total_num_requests > 0 else 0), {}
-        reported = context.raw_metrics
+        reported = context.aggregated_metrics  # means of the last seconds: a moment must not reset Serve's delays
         if not reported.get("requests"):
             return context.target_num_replicas, {}
-        wanted = 0.0
-        for name, target in self._targets.items():
-            newest = [series[-1].value for series in reported.get(name, {}).values() if series]
-            wanted = max(wanted, sum(newest) / target)
+        wanted = max(sum(reported.get(name, {}).values()) / target for name, target in self._targets.items())
         return math.ceil(wanted - 1e-9), {}
 
 

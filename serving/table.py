@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from cluster.storage import write_json
 from serving.config import LimitConfig
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 FILE_NAME = "table.json"
 ADAPTER_SEPARATOR = ":"
 MAIN_DEPLOYMENT = "model"
@@ -56,6 +58,8 @@ class Table(Config):
     """What clients ask for."""
     created: int = 0
     """Unix time, seconds."""
+    num_versions: int = 0
+    """Versions that there ever were: the next one's number."""
     versions: tuple[Version, ...] = ()
     limits: LimitConfig = LimitConfig()
 
@@ -93,6 +97,7 @@ class Fresh(Generic[T]):
     def __init__(self, file: Path, read: Callable[[], T]) -> None:
         self._file, self._read = file, read
         self._stamp: tuple[int, int] | None = None
+        self._told = False
         self.value = read()
 
     def refresh(self) -> bool:
@@ -105,5 +110,10 @@ class Fresh(Generic[T]):
             self.value = self._read()
         except OSError:  # on its way, or the storage is away for a moment: what is known stays
             return False
-        self._stamp = stamp
+        except ValueError:
+            if not self._told:
+                _log.exception("%s cannot be read: what was known stays.", self._file)
+            self._told = True
+            return False
+        self._stamp, self._told = stamp, False
         return True

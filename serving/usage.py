@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import time
 from typing import Any
 
 import psutil
 
+_log = logging.getLogger(__name__)
 _EVERY_S = 5.0
 
 
@@ -25,7 +27,10 @@ class Usage:
         """By the end of a metric's name: `cpu_percent` (100 is a core), `memory_bytes`, and so on."""
         if time.monotonic() - self._at >= _EVERY_S:
             self._at = time.monotonic()
-            self._figures = self._measured()
+            try:
+                self._figures = self._measured()
+            except Exception:  # figures that cannot be had (NVML on a divided GPU) must not end the replica
+                _log.exception("Use of CPU, memory or GPU cannot be measured.")
         return self._figures
 
     def _measured(self) -> dict[str, float]:

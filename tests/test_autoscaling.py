@@ -54,15 +54,12 @@ def test_replicas_come_and_go_with_the_load(ray_cluster: Capacity, tmp_path: Pat
 
 
 def context(requests: list[float], tokens: list[float], current: int, queued: float = 0) -> Any:
-    def series(values: list[float]) -> dict[str, Any]:
-        return {
-            f"replica-{at}": [SimpleNamespace(value=0.0), SimpleNamespace(value=value)]
-            for at, value in enumerate(values)
-        }
+    def means(values: list[float]) -> dict[str, float]:
+        return {f"replica-{at}": value for at, value in enumerate(values)}
 
     return SimpleNamespace(
         current_num_replicas=current, target_num_replicas=current, total_num_requests=queued,
-        raw_metrics={"requests": series(requests), "tokens": series(tokens)} if requests else {},
+        aggregated_metrics={"requests": means(requests), "tokens": means(tokens)} if requests else {},
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -54,6 +55,7 @@ def config_of(root: Path, model: str = "one", **changes: Any) -> EndpointConfig:
 
 @contextmanager
 def up(root: Path, config: EndpointConfig) -> Iterator[tuple[Served, Up]]:
+    shutil.rmtree(root / "endpoints", ignore_errors=True)  # versions are counted on from an earlier endpoint's
     with serving(root, config) as served:
         yield served, Up(served.endpoint, served.api_key, served.folder.keys_file)
 

@@ -263,7 +263,7 @@ def test_port_in_use_is_found_before_anything_starts(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ResourceError, match=f"serve.port={port + 1}"):
+        with pytest.raises(ResourceError, match=f"port={port + 1}"):
             Endpoint.open(tmp_path, tmp_path / "keys.json", "smol", ServeConfig(port=port))
 
 

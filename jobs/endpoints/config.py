@@ -50,6 +50,16 @@ class EndpointConfig(ServeConfig):
     """A second model, for a part of the requests."""
 
     @model_validator(mode="after")
+    def _front_is_here(self) -> Self:
+        if self.cluster.address.startswith("ray://"):
+            raise ConfigValueError(
+                "An endpoint is served by a machine of the cluster: this one would be none.",
+                got=f"cluster.address: {self.cluster.address}", expected="local, auto or HOST:PORT",
+                fix="run the command on the head node",
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _adapters_can_be_added(self) -> Self:
         for key, part in zip(("adapters", "canary.adapters"), self.parts(), strict=False):
             if part.adapters and not part.serve.engine.ADDS_ADAPTERS:

@@ -10,6 +10,7 @@ ROOT/endpoints/NAME/private.json  the key of this user's own commands; there onl
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class State(Config):
     started: float
     """When that process started, Unix time: process ids are used again."""
     url: str
+    host: str = Field(default_factory=socket.gethostname)
+    """Of that process."""
     status: str = "starting"
     """`starting`, `serving`, `changing`."""
     message: str = ""
@@ -68,6 +71,7 @@ class EndpointFolder:
 
     def admit(self) -> str:
         """Make a new key for this user's own commands, and keep it where this user alone can read it."""
+        self.wanted_file.unlink(missing_ok=True)  # of a process that was killed
         key = keys.replace_key(self.keys_file, OPERATOR)
         write_json(self._private_file, {"api_key": key}, mode=0o600)
         return key
@@ -82,6 +86,8 @@ class EndpointFolder:
         state = self.last()
         if state is None:
             return None
+        if state.host != socket.gethostname():
+            return state if self._private_file.exists() else None  # it is removed when the endpoint ends
         try:
             started = psutil.Process(state.pid).create_time()
         except psutil.Error:
@@ -92,6 +98,19 @@ class EndpointFolder:
         """What was told last, whether or not that process is still there."""
         told = read_json(self._state_file)
         return None if told is None else State.model_validate(told)
+
+    def require_here(self) -> None:
+        """See that no other machine serves it.
+
+        Raises:
+            EndpointError: one does, or did and was cut off.
+        """
+        state = self.state()
+        if state is not None and state.host != socket.gethostname():
+            raise EndpointError(
+                "Another machine serves an endpoint of that name.", field="ENDPOINT",
+                got=f"{self.name} on {state.host}", fix=f"stop it there; if it was lost, remove {self._private_file}",
+            )  # fmt: skip
 
     def require_known(self) -> EndpointFolder:
         """This, if there is or was such an endpoint: keys can be made before it is up again.

@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.errors import EndpointError
 from jobs.endpoints.folder import EndpointFolder, State
 from serving.keys import read_keys
 from serving.table import FILE_NAME as TABLE
@@ -27,7 +28,10 @@ def endpoints_table(root: Path) -> Table:
         if state is None:
             table.add_row(folder.name, "[dim]down[/]", "", "", "")
             continue
-        versions, figures = _figures(endpoint, state)
+        try:
+            versions, figures = _figures(endpoint, state)
+        except EndpointError:  # another user's
+            versions, figures = [], {}
         shown = [f"{one['version']}  {one['weight']:.0%}  {one['artifact']}  {one['engine']}" for one in versions]
         counts = [figures.get(one["version"], "") for one in versions]
         table.add_row(folder.name, state.status, state.url, escape("\n".join(shown)), "\n".join(counts))
@@ -39,6 +43,8 @@ def _figures(endpoint: EndpointFolder, state: State) -> tuple[list[dict[str, Any
     import httpx
     from prometheus_client.parser import text_string_to_metric_families
 
+    if state.status == "starting":
+        return [], {}
     headers = {"Authorization": f"Bearer {endpoint.operator_key()}"}
     base = state.url.removesuffix("/v1")
     try:

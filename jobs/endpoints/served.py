@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,10 @@ from jobs.endpoints.config import EndpointConfig, Part
 from jobs.endpoints.folder import EndpointFolder, State, this_process
 from jobs.endpoints.models import find_adapter, find_model, served_model
 from jobs.endpoints.probes import probe_file
-from serving.deploy import Endpoint, require_engine_fits
+from serving.deploy import Endpoint, require_engine_fits, require_no_endpoint
+
+_KEPT = 20
+"""Earlier configurations that can be gone back to."""
 
 
 class Found(NamedTuple):
@@ -23,6 +26,19 @@ class Found(NamedTuple):
     part: Part
     model: Manifest
     adapters: dict[str, Manifest]
+
+    def identity(self) -> str:
+        """Of what its replicas are started with."""
+        return self.part.identity(self.model.id)
+
+
+class Version(NamedTuple):
+    """A version that is up."""
+
+    name: str
+    found: Found
+    adapters: dict[str, str]
+    """Name → artifact id."""
 
 
 class Served:
@@ -36,7 +52,7 @@ class Served:
         self.folder = folder
         self._root = root
         self._store = ArtifactStore(root)
-        self._versions: dict[str, tuple[str, dict[str, str]]] = {}
+        self._versions: dict[str, Version] = {}
 
     def tell(self, **changes: object) -> None:
         """Change the state that other commands see."""
@@ -52,34 +68,49 @@ class Served:
         """
         self._require_same_place(config)
         before = self._versions
-        after: dict[str, tuple[str, dict[str, str]]] = {}
+        kept: dict[str, Version] = {}
+        after: dict[str, Version] = {}
         weights: dict[str, float] = {}
         added: list[str] = []
         try:
             for found in find_parts(self._store, config):
-                identity = found.part.identity(found.model.id)
-                adapters = {name: one.id for name, one in found.adapters.items()}
-                if identity in before:
-                    version, had = before[identity]
+                identity, adapters = found.identity(), {name: one.id for name, one in found.adapters.items()}
+                if identity in before and identity not in after:
+                    name = before[identity].name
+                    kept[identity] = before[identity]
                 else:
-                    version, had = self._add(found), adapters
-                    added.append(version)
-                if had != adapters:
-                    loaded = served_model(self._store, found.model, found.adapters).adapters
-                    self.endpoint.change_adapters(version, loaded)
-                    before = {**before, identity: (version, adapters)}
-                after[identity] = (version, adapters)
-                weights[version] = weights.get(version, 0.0) + found.part.weight
+                    name = self._add(found)
+                    added.append(name)
+                    identity = identity if identity not in after else f"{identity}-{name}"
+                after[identity] = Version(name, found, adapters)
+                weights[name] = found.part.weight
+            self._change_adapters(kept, after)
         except BaseException:
-            for version in added:
-                self.endpoint.remove(version)
-            self._versions = before
+            for name in added:
+                self.endpoint.remove(name)
             raise
         self.endpoint.route(weights, config.limits)
         self._versions = after
-        for version in {name for name, _ in before.values()} - {name for name, _ in after.values()}:
-            self.endpoint.remove(version)
+        for name in {one.name for one in before.values()} - weights.keys():
+            self.endpoint.remove(name)
         self._remember(config)
+
+    def _change_adapters(self, before: dict[str, Version], after: dict[str, Version]) -> None:
+        """Let versions that go on have their new adapters; if one cannot, all have what they had."""
+        changed: list[str] = []
+        try:
+            for identity, old in before.items():
+                if old.adapters != after[identity].adapters:
+                    changed.append(identity)
+                    self._load(after[identity])
+        except BaseException:
+            for identity in changed[:-1]:  # the last one has taken its own back
+                self._load(before[identity])
+            raise
+
+    def _load(self, version: Version) -> None:
+        found = version.found
+        self.endpoint.change_adapters(version.name, served_model(self._store, found.model, found.adapters).adapters)
 
     def _add(self, found: Found) -> str:
         serve = found.part.serve
@@ -93,7 +124,7 @@ class Served:
         history = self.state.history
         if old and old != new:
             # Going back takes the newest away, so that going back again goes further.
-            history = history[:-1] if history and history[-1] == new else (*history, old)
+            history = history[:-1] if history and history[-1] == new else (*history, old)[-_KEPT:]
         self.tell(status="serving", message="", config=new, history=history)
 
     def _require_same_place(self, config: EndpointConfig) -> None:
@@ -126,7 +157,7 @@ def find_parts(store: ArtifactStore, config: EndpointConfig) -> list[Found]:
 
 
 @contextmanager
-def serving(root: Path, config: EndpointConfig, told: Callable[[str], None] = lambda _: None) -> Iterator[Served]:
+def serving(root: Path, config: EndpointConfig) -> Iterator[Served]:
     """An endpoint for the length of a `with` block, on a Ray that the caller connected to.
 
     Raises:
@@ -134,19 +165,15 @@ def serving(root: Path, config: EndpointConfig, told: Callable[[str], None] = la
     """
     folder = EndpointFolder(root, config.name)
     folder.path.mkdir(parents=True, exist_ok=True)
+    folder.require_here()
     earlier = folder.last()
+    require_no_endpoint(config.name)
     api_key = folder.admit()
-    endpoint = Endpoint.open(folder.path, folder.keys_file, config.name, config)
+    endpoint = None
     try:
-        state = this_process(config.name, endpoint.url)
-        if earlier is not None:
-            state = state.model_copy(update={"history": earlier.history, "config": {}})
-            last = earlier.config
-            if last and last != config.resolved():
-                state = state.model_copy(update={"history": (*earlier.history, last)})
-        served = Served(root, folder, endpoint, api_key, state)
+        endpoint = Endpoint.open(folder.path, folder.keys_file, config.name, config)
+        served = Served(root, folder, endpoint, api_key, _state(config, endpoint, earlier))
         served.tell()
-        told(endpoint.url)
         served.become(config)
         for version in endpoint.table.versions:
             fact(f"version {version.name}", f"{version.origin.artifact} in {version.engine}, {version.weight:.0%}")
@@ -154,4 +181,14 @@ def serving(root: Path, config: EndpointConfig, told: Callable[[str], None] = la
         yield served
     finally:
         folder.withdraw()
-        endpoint.close(config.drain_s)
+        if endpoint is not None:
+            endpoint.close(config.drain_s)
+
+
+def _state(config: EndpointConfig, endpoint: Endpoint, earlier: State | None) -> State:
+    """What is told first; what was served before the endpoint was stopped can be gone back to."""
+    state = this_process(config.name, endpoint.url)
+    if earlier is None:
+        return state
+    last = [earlier.config] if earlier.config and earlier.config != config.resolved() else []
+    return state.model_copy(update={"history": (*earlier.history, *last)[-_KEPT:]})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
 
 from cluster.artifacts import ArtifactStore
 from cluster.connect import connected
-from cluster.errors import ConfigError, EndpointError, RaysmithError
+from cluster.errors import ConfigError, EndpointError
 from cluster.storage import read_json, write_json
 from jobs.console import console, fact, title
 from jobs.endpoints.config import EndpointConfig
@@ -17,6 +18,7 @@ from jobs.endpoints.served import Served, find_parts, serving
 from serving.deploy import free_port
 
 _POLL_S = 0.3
+_LOOK_EVERY = 20
 
 
 def serve(config: EndpointConfig) -> None:
@@ -47,7 +49,11 @@ def follow(served: Served, ended: threading.Event | None = None) -> None:
     ended = ended or threading.Event()
     console.print(f"\n  Serving on {served.endpoint.url}. Ctrl-C stops it.", markup=False)
     try:
-        while not ended.wait(_POLL_S):
+        for turn in itertools.count(1):
+            if ended.wait(_POLL_S):
+                break
+            if turn % _LOOK_EVERY == 0:
+                served.endpoint.require_front()
             if (wish := read_json(served.folder.wanted_file)) is not None:
                 served.folder.wanted_file.unlink()
                 _fulfil(served, wish["id"], wish["config"])
@@ -58,11 +64,10 @@ def follow(served: Served, ended: threading.Event | None = None) -> None:
 def _fulfil(served: Served, wish: str, wanted: dict[str, object]) -> None:
     served.tell(status="changing", message="", error="")
     try:
-        config = EndpointConfig.model_validate(wanted)
-        served.become(config)
-    except RaysmithError as error:
-        served.tell(status="serving", message="", done=wish, error=str(error))
-        console.print(f"  Not changed: {error.message}", markup=False)
+        served.become(EndpointConfig.model_validate(wanted))
+    except Exception as error:  # whatever it is, what is served goes on
+        served.tell(status="serving", message="", done=wish, error=str(error) or type(error).__name__)
+        console.print(f"  Not changed: {str(error).splitlines()[0] if str(error) else error!r}", markup=False)
         return
     served.tell(done=wish, error="")
     weights = ", ".join(f"{one.name} {one.weight:.0%}" for one in served.endpoint.table.versions)
@@ -114,9 +119,9 @@ def rollback(folder: EndpointFolder) -> None:
 
 
 def curl_line(name: str, served: Served) -> str:
-    """A shell line that asks the endpoint; the key stays out of it, for terminals and logs are read by others."""
+    """A shell line that asks the endpoint; the key stays out: terminals, logs and process lists are read by others."""
     body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     return (
-        f'curl {served.endpoint.url}/chat/completions -H "Authorization: Bearer $(raysmith key {name})" '
+        f"raysmith key {name} --header | curl {served.endpoint.url}/chat/completions -H @- "
         f"-H 'Content-Type: application/json' -d '{body}'"
     )

@@ -46,6 +46,7 @@ def endpoint_config(job: JobConfig, model: str, config: ServeConfig) -> Endpoint
 
 def ask(context: Context, served: Served, config: EvaluateConfig) -> None:
     """Ask through the official OpenAI client, streaming; greedy, so that the answers can be compared."""
+    from httpx import HTTPError
     from openai import APIError
 
     client = client_of(served.endpoint.url, served.api_key)
@@ -54,8 +55,8 @@ def ask(context: Context, served: Served, config: EvaluateConfig) -> None:
         began = time.perf_counter()
         try:
             text, first_token_s, num_tokens = _stream_answer(client, context.job.name, question, config)
-        except APIError as error:
-            raise EndpointError("The endpoint did not answer.", field=served.endpoint.url, got=error.message) from None
+        except (APIError, HTTPError) as error:
+            raise EndpointError("The endpoint did not answer.", field=served.endpoint.url, got=error) from None
         tokens += num_tokens
         seconds += time.perf_counter() - began
         answers.append({"question": question, "answer": text, "first_token_s": first_token_s})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -53,7 +54,7 @@ class Engine(EngineBase):
             yield piece
         yield begin + _choice("{}", '"length"') + "]}"
         usage = {"prompt_tokens": 1, "completion_tokens": body["max_tokens"], "total_tokens": body["max_tokens"] + 1}
-        yield begin + '],"usage":' + str(usage).replace("'", '"') + "}"
+        yield begin + '],"usage":' + json.dumps(usage) + "}"
 
 
 def _choice(delta: str, finish: str = "null") -> str:

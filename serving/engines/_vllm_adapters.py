@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cluster.errors import ModelError
+from serving.engines._lora_shapes import misfit
 from serving.protocol import RequestError
 
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -42,12 +43,14 @@ class Adapters:
 
     Args:
         base: the base model's name; that of an adapter is `base:adapter`.
+        folder: the base model's.
         most: adapters that can be there at the same time.
         loader: what loads them.
     """
 
-    def __init__(self, base: str, most: int, loader: Loader) -> None:
+    def __init__(self, base: str, folder: Path, most: int, loader: Loader) -> None:
         self._base = base
+        self._folder = folder
         self._most = most
         self._loader = loader
         self._places: dict[str, _Place] = {}
@@ -85,6 +88,8 @@ class Adapters:
         async with self._changing[adapter]:
             if missing := [file for file in _FILES if not (folder / file).is_file()]:
                 raise _refused(adapter, f"no {missing[0]} in {folder}", f"a peft folder with {_FILES[1]}")
+            if wrong := await asyncio.to_thread(misfit, folder, self._folder):
+                raise _refused(adapter, wrong, "a LoRA of this model")
             if adapter in self._places:
                 raise _refused(adapter, "it is there already", "another name, or that it is removed first")
             if len(self._places) >= self._most:

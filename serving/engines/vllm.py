@@ -110,7 +110,7 @@ class Engine(EngineBase):
             if isinstance(error, ValueError):
                 raise self._cannot_open(error) from error
             raise
-        self._adapters = Adapters(model_name, config.max_adapters, self._server)
+        self._adapters = Adapters(model_name, model_path, config.max_adapters, self._server)
 
     async def start(self) -> None:
         """Load the model; the loop stands still. Most of the time on a CPU vLLM is imported by the engine's process."""

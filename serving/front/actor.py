@@ -11,8 +11,10 @@ from ray import serve
 
 from serving.front import passing
 from serving.front.app import Front
-from serving.front.pool import BEAT_S, SILENT_S, Beat
+from serving.front.passing import ReplicaLeaves, ReplicaLost
+from serving.front.pool import BEAT_S, Beat, Replica
 from serving.listen import Listener
+from serving.protocol import RequestError
 from serving.table import MAIN_DEPLOYMENT
 
 NAMESPACE = "raysmith"
@@ -41,10 +43,6 @@ class FrontActor:
         while True:
             await asyncio.sleep(BEAT_S)
             self._front.refresh()
-            silent = time.monotonic() - SILENT_S
-            for pool in self._front.pools.values():
-                for replica in [one for one in pool.replicas.values() if one.beaten < silent]:
-                    pool.lost(replica)
 
     async def ready(self) -> bool:
         """Whether it listens."""
@@ -60,7 +58,7 @@ class FrontActor:
 
     async def leave(self, version: str, replica_id: str) -> None:
         """A replica is about to stop."""
-        self._front.pool(version).remove(replica_id)
+        self._front.pool(version).leave(replica_id)
 
     async def tell_replicas(self, version: str, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         """Send something to all replicas of a version, and give what they answer.
@@ -68,16 +66,27 @@ class FrontActor:
         Raises:
             RequestError: what the first that refuses says.
         """
-        replicas = list(self._front.pool(version).replicas.values())
-        answers = [await passing.ask(self._front.http, replica, path, body) for replica in replicas]
-        return [passing.json_of(await one.whole()) for one in answers]
+        pool = self._front.pool(version)
+        if not pool.replicas:
+            await self._front.wake_version(version)
+        while not pool.replicas:
+            await asyncio.sleep(BEAT_S / 4)
+        return await asyncio.gather(*(self._tell(replica, path, body) for replica in pool.replicas))
+
+    async def _tell(self, replica: Replica, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            told = await passing.ask(self._front.http, replica, path, body)
+            answer: dict[str, Any] = passing.json_of(await told.whole())
+        except (ReplicaLost, ReplicaLeaves):
+            raise RequestError(502, "A replica ended meanwhile.", code="replica_lost") from None
+        return answer
 
     async def state(self) -> dict[str, Any]:
         """Version → replicas, running, waiting, and the replicas' proof."""
         return {
             name: {
                 "replicas": len(pool.replicas), "running": pool.num_running, "waiting": pool.num_waiting,
-                "proof": next((one.told.proof for one in pool.replicas.values()), ""),
+                "proof": next((one.told.proof for one in pool.replicas), ""),
             }
             for name, pool in self._front.pools.items()
         }  # fmt: skip
@@ -86,6 +95,7 @@ class FrontActor:
         """Take no new connections, and let the requests that run end."""
         self._watching.cancel()
         self._listener.close()
+        self._front.draining = True
         deadline = time.monotonic() + within_s
         while self._front.num_running and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
@@ -95,5 +105,6 @@ class FrontActor:
 
 async def _wake(app: str) -> None:
     """Ask Serve for a replica: only a request that waits in a handle makes it start the first one."""
-    handle: Any = serve.get_deployment_handle(MAIN_DEPLOYMENT, app)
+    # It asks Serve's controller, and waits for it.
+    handle: Any = await asyncio.to_thread(serve.get_deployment_handle, MAIN_DEPLOYMENT, app)
     await handle.wake.remote()

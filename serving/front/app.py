@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ from serving.config import LimitConfig
 from serving.embedding_request import parse_embedding
 from serving.front import passing
 from serving.front.measures import CONTENT_TYPE, Measures, Timing
-from serving.front.passing import Answer, ReplicaLost
+from serving.front.passing import Answer, ReplicaLeaves, ReplicaLost
 from serving.front.pool import Moved, Need, Pool
 from serving.http import (
     EVENTS,
@@ -72,6 +74,7 @@ class Request:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.id = secrets.token_hex(8).encode()
         self.began = time.perf_counter()
         self.adapter = ""
         self.version = ""
@@ -98,26 +101,31 @@ class Front:
         self._openapi = document()
         self.pools: dict[str, Pool] = {}
         self.http = passing.session()
+        self.draining = False
         self.refresh()
 
     def refresh(self) -> None:
         """See what changed in table and keys; called every now and then."""
         self._keys.refresh()
-        if self._table.refresh():
-            named = {one.name for one in self._table.value.versions}
-            for name, pool in list(self.pools.items()):
-                if name not in named:
-                    pool.end()
-                    if not pool.replicas and not pool.num_running:
-                        del self.pools[name]
+        self._table.refresh()
+        named = {one.name for one in self._table.value.versions}
+        for name, pool in list(self.pools.items()):
+            pool.look()
+            if name not in named:
+                pool.end()
+                if pool.is_empty:
+                    del self.pools[name]
 
     def pool(self, version: str) -> Pool:
         """A version's replicas; they are there before it is in the table."""
         if version not in self.pools:
-            self.pools[version] = Pool(lambda: self._wake_version(version))
+            model = self._table.value.name
+            failed = partial(self._measures.fail, model, version)
+            self.pools[version] = Pool(partial(self.wake_version, version), failed)
         return self.pools[version]
 
-    async def _wake_version(self, version: str) -> None:
+    async def wake_version(self, version: str) -> None:
+        """Ask for a replica, and wait until it is there."""
         for one in self._table.value.versions:
             if one.name == version:
                 await self._wake(one.app)
@@ -132,6 +140,9 @@ class Front:
         if scope["type"] != "http":
             return
         request = Request(scope["path"])
+        if self.draining:
+            await refuse(send, RequestError(503, "The endpoint is stopping.", code="stopping"), keep_alive=False)
+            return
         try:
             await self._route(request, scope, receive, send)
         except ClientGone:
@@ -204,7 +215,9 @@ class Front:
         ]  # fmt: skip
 
     def _unknown_model(self, model: str) -> RequestError:
-        served = ", ".join(map(repr, self._table.value.models())) or "nothing"
+        if not self._table.value.models():
+            return RequestError(503, "Nothing is served yet; try again soon.", code="starting", retry_after_s=5)
+        served = ", ".join(map(repr, self._table.value.models()))
         message = f"The model {model[:200]!r} is not served here; {served[:1000]} is."
         return RequestError(404, message, param="model", code="model_not_found")
 
@@ -249,7 +262,7 @@ class Front:
         }  # fmt: skip
         if request.adapter:
             headers[passing.ADAPTER] = request.adapter
-        lost = 0
+        lost, again = 0, False
         while True:
             version = self._table.value.choose(request.adapter or None)
             if version is None:
@@ -257,27 +270,27 @@ class Front:
             pool = self.pool(version.name)
             request.version = version.name
             try:
-                replica = await pool.acquire(need, limits)
+                replica = await pool.acquire(need, limits, again=again)
             except Moved:
+                again = True
                 continue
             try:
-                begun = await passing.ask(self.http, replica, route.path, wanted.body, headers)
-                try:
+                with passing.UnlessSilent(replica):
+                    begun = await passing.ask(self.http, replica, route.path, wanted.body, headers)
                     await self._send_on(begun, request, version, wanted, key, send)
-                    return
-                finally:
-                    begun.close()
-            except ReplicaLost as error:
-                if error.draining:
-                    pool.remove(replica.told.id)
-                    continue
+            except ReplicaLeaves:
+                pool.leave(replica.told.id)
+            except ReplicaLost:
                 pool.lost(replica)
                 lost += 1
                 if request.sent or lost == ATTEMPTS:
                     await self._give_up(request, send)
                     return
+            else:
+                return
             finally:
                 pool.release(replica, need)
+            again = True
 
     async def _give_up(self, request: Request, send: Send) -> None:
         error = RequestError(502, "The replica that wrote the answer died; ask again.", code="replica_lost")
@@ -289,20 +302,24 @@ class Front:
     async def _send_on(
         self, begun: Answer, request: Request, version: Version, wanted: Wanted, key: Key, send: Send
     ) -> None:
-        table = self._table.value
-        timing = self._measures.timing(table.name, request.adapter, version.name, request.began)
-        named = [(b"x-raysmith-version", version.name.encode())]
-        if wanted.stream:
-            await self._stream(begun, request, timing, wanted, send, named)
-        else:
-            body = await begun.whole()
-            request.sent = True
-            await answer(send, 200, body, [*JSON, *named])
-            if begun.first_token_s:
-                timing.first_after(begun.first_token_s)
-        timing.end()
-        self._rates.end(key.name, begun.num_prompt + begun.num_written)
-        self._measures.tokens(table.name, request.adapter, begun.num_prompt, begun.num_written)
+        name = self._table.value.name
+        timing = self._measures.timing(name, request.adapter, version.name, request.began)
+        asked_s = time.perf_counter() - request.began - begun.first_token_s
+        named = [(b"x-raysmith-version", version.name.encode()), (b"x-request-id", request.id)]
+        try:
+            if wanted.stream:
+                await self._stream(begun, request, timing, wanted, send, named)
+            else:
+                body = await begun.whole()
+                request.sent = True
+                await answer(send, 200, body, [*JSON, *named])
+                timing.first_after(max(0.0, asked_s) + begun.first_token_s)
+            timing.end()
+        finally:  # who hangs up pays for what was written until then
+            begun.close()
+            num_prompt = begun.num_prompt or wanted.num_chars // _CHARS_PER_TOKEN
+            self._rates.end(key.name, num_prompt + begun.num_written)
+            self._measures.tokens(name, request.adapter, num_prompt, begun.num_written)
 
     async def _stream(
         self, begun: Answer, request: Request, timing: Timing, wanted: Wanted, send: Send, named: Any
@@ -316,8 +333,7 @@ class Front:
                     tokens += 1
                 elif kind == passing.LAST:
                     ended = True
-                    usage = json.loads(text)["usage"]
-                    begun.num_prompt, begun.num_written = usage["prompt_tokens"], usage.get("completion_tokens", 0)
+                    begun.note(json.loads(text)["usage"])
                     if not wanted.with_usage:
                         continue
                 else:
@@ -330,15 +346,18 @@ class Front:
                 events.append(b"data: " + text + b"\n\n")
             if tokens:
                 timing.pieces(tokens)
+                begun.num_written += tokens if not ended else 0
             if ended:
                 events.append(b"data: [DONE]\n\n")
             if not request.sent:
                 request.sent = True
                 await begin(send, 200, [*EVENTS, *named])
-            await piece(send, b"".join(events), more=not ended)
-            if ended:
-                return
-        raise ReplicaLost(draining=False)  # it ended without its last line
+            if (
+                events
+            ):  # after the last one only the end of the connection's message is read, so that it can be used again
+                await piece(send, b"".join(events), more=not ended)
+        if not ended:
+            raise ReplicaLost
 
     def _note_refusal(self, error: RequestError) -> None:
         reasons = {401: "key", 403: "key", 413: "body", 503: "timeout", 504: "timeout"}

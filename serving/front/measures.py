@@ -26,7 +26,6 @@ class Measures:
         self._metrics: dict[str, Any] = make(self._registry, SERVING)
         # Finding a labelled child takes longer than counting.
         self._child = lru_cache(maxsize=1024)(lambda name, *labels: self._metrics[name].labels(*labels))
-        self._seen_failures: dict[str, int] = {}
 
     def count(self, model: str, adapter: str, version: str, route: str, code: int) -> None:
         """A request that ended."""
@@ -35,6 +34,10 @@ class Measures:
     def refuse(self, model: str, reason: str) -> None:
         """A request that was refused."""
         self._child("raysmith_refused_total", model, reason).inc()
+
+    def fail(self, model: str, version: str) -> None:
+        """A replica was lost."""
+        self._child("raysmith_replica_failures_total", model, version).inc()
 
     def tokens(self, model: str, adapter: str, num_prompt: int, num_written: int) -> None:
         """What a request read and wrote."""
@@ -68,10 +71,8 @@ class Measures:
             self._gauge("raysmith_requests_running", labels, pool.num_running)
             self._gauge("raysmith_requests_waiting", labels, pool.num_waiting)
             self._gauge("raysmith_replicas", labels, len(pool.replicas))
-            new = pool.num_failures - self._seen_failures.get(name, 0)
-            self._metrics["raysmith_replica_failures_total"].labels(*labels).inc(new)
-            self._seen_failures[name] = pool.num_failures
-            for replica in pool.replicas.values():
+            self._child("raysmith_replica_failures_total", *labels).inc(0)
+            for replica in pool.replicas:
                 for figure, value in replica.told.figures.items():
                     self._gauge(f"raysmith_replica_{figure}", (*labels, replica.told.id), value)
 

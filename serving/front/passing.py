@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ import aiohttp
 from serving.front.pool import Replica
 from serving.protocol import RequestError
 
+_CONNECT_S = 5.0
 DRAINING = "x-raysmith-draining"
 USAGE = "x-raysmith-usage"
 FIRST_PIECE = "x-raysmith-first-s"
@@ -23,18 +25,18 @@ CHUNK, LAST, ERROR = b"c", b"u", b"e"
 
 
 class ReplicaLost(Exception):  # noqa: N818 what happened, not whose fault it is
-    """The replica's connection broke, or it is about to stop: another one can do it."""
+    """The replica's connection broke, or it fell silent: another one can do it."""
 
-    def __init__(self, *, draining: bool) -> None:
-        super().__init__("draining" if draining else "lost")
-        self.draining = draining
+
+class ReplicaLeaves(Exception):  # noqa: N818
+    """The replica is about to stop and takes nothing new: another one can do it."""
 
 
 def session() -> aiohttp.ClientSession:
     """Connections to all replicas."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), timeout=aiohttp.ClientTimeout(total=None),
-        trust_env=False, auto_decompress=False,
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), trust_env=False, auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
     )  # fmt: skip
 
 
@@ -47,6 +49,10 @@ class Answer:
         self.num_prompt, self.num_written = int(usage[0]), int(usage[1])
         self.first_token_s = float(response.headers.get(FIRST_PIECE, 0.0))
 
+    def note(self, usage: dict[str, int]) -> None:
+        """What was read and written in all."""
+        self.num_prompt, self.num_written = usage["prompt_tokens"], usage.get("completion_tokens", 0)
+
     async def whole(self) -> bytes:
         """The body.
 
@@ -56,7 +62,7 @@ class Answer:
         try:
             return await self._response.read()
         except aiohttp.ClientError:
-            raise ReplicaLost(draining=False) from None
+            raise ReplicaLost from None
 
     async def lines(self) -> AsyncIterator[list[bytes]]:
         """The stream's lines, as many at a time as arrived.
@@ -71,7 +77,7 @@ class Answer:
                 if whole:
                     yield whole
         except aiohttp.ClientError:
-            raise ReplicaLost(draining=False) from None
+            raise ReplicaLost from None
 
     def close(self) -> None:
         """Done with it; an answer that has not ended is broken off, which stops the generation."""
@@ -84,7 +90,8 @@ async def ask(
     """Send a request to a replica; returns when its answer begins.
 
     Raises:
-        ReplicaLost: it cannot be reached, broke off, or is about to stop.
+        ReplicaLost: it cannot be reached, or broke off.
+        ReplicaLeaves: it is about to stop.
         RequestError: what the replica answers instead.
     """
     sent = {"authorization": f"Bearer {replica.told.secret}", **(headers or {})}
@@ -92,13 +99,45 @@ async def ask(
         response = await http.post(replica.told.url + path, data=json.dumps(body).encode(), headers=sent)
         if response.status == 200:
             return Answer(response)
-        draining = DRAINING in response.headers
         told = await response.read()
     except (aiohttp.ClientError, OSError):
-        raise ReplicaLost(draining=False) from None
-    if draining:
-        raise ReplicaLost(draining=True)
+        raise ReplicaLost from None
+    if DRAINING in response.headers:
+        raise ReplicaLeaves
+    if response.status == 401 or response.content_type != "application/json":  # somebody else has that port now
+        raise ReplicaLost
     raise error_of(told, response.status)
+
+
+class UnlessSilent:
+    """Give up what is done in a `with` block when the replica falls silent. Works as `asyncio.timeout` does.
+
+    Raises:
+        ReplicaLost: it did.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._silent = replica.silent
+        self._task = asyncio.current_task()
+        self._cancelling = 0
+        self._given_up = False
+
+    def __enter__(self) -> None:
+        if self._task is not None:
+            self._cancelling = self._task.cancelling()
+        self._silent.add_done_callback(self._give_up)
+
+    def _give_up(self, _: object) -> None:
+        if self._task is not None:
+            self._given_up = True
+            self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._silent.remove_done_callback(self._give_up)
+        if not self._given_up or self._task is None:
+            return
+        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise ReplicaLost from None
 
 
 def error_of(told: bytes, status: int) -> RequestError:

@@ -10,7 +10,6 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from serving.config import LimitConfig
@@ -19,7 +18,7 @@ from serving.protocol import RequestError
 _log = logging.getLogger(__name__)
 BEAT_S = 0.4
 SILENT_S = 10.0
-"""A replica that has not been heard of for so long gets no new requests."""
+"""A replica that has not been heard of for so long is given up, with the requests that it has."""
 _RETRY_AFTER_S = 2
 
 
@@ -52,19 +51,29 @@ class Beat(NamedTuple):
     """CPU, memory and GPU use, by the end of a metric's name."""
 
 
-@dataclass(eq=False)
 class Replica:
     """What the front knows of a replica."""
 
-    told: Beat
-    beaten: float = field(default_factory=time.monotonic)
-    running: int = 0
-    """Choices."""
-    tokens: int = 0
+    def __init__(self, told: Beat) -> None:
+        self.told = told
+        self.beaten = time.monotonic()
+        self.running = 0
+        """Choices."""
+        self.tokens = 0
+        self.lost = False
+        """A connection to it broke; a beat brings it back."""
+        self.leaving = False
+        self.silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when it was not heard of for too long: its node may have vanished without a word."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes new requests."""
+        return not (self.lost or self.leaving or self.silent.done())
 
     def has_room(self, need: Need) -> bool:
         """Whether the request can start now; one that needs more than all places takes all."""
-        return self.running + min(need.choices, self.told.slots) <= self.told.slots
+        return self.usable and self.running + min(need.choices, self.told.slots) <= self.told.slots
 
 
 class _Waiter(NamedTuple):
@@ -72,31 +81,37 @@ class _Waiter(NamedTuple):
     place: asyncio.Future[Replica]
 
 
-def _log_failure(waking: asyncio.Future[Any]) -> None:
-    if not waking.cancelled() and (error := waking.exception()) is not None:  # it is asked again if need be
-        _log.error("No replica could be asked for.", exc_info=error)
-
-
 class Pool:
     """The replicas of a version.
 
     Args:
         wake: asks for a replica where there is none, and returns when there is one.
+        failed: called when a replica is lost.
     """
 
-    def __init__(self, wake: Callable[[], Awaitable[Any]]) -> None:
-        self.replicas: dict[str, Replica] = {}
-        self.num_failures = 0
+    def __init__(self, wake: Callable[[], Awaitable[Any]], failed: Callable[[], None]) -> None:
         self.num_running = 0
         """Choices that are being written, by replicas that take no new ones too."""
+        self._known: dict[str, Replica] = {}
         self._wake = wake
+        self._failed = failed
         self._waking: asyncio.Future[Any] | None = None
         self._queue: deque[_Waiter] = deque()
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Those that take requests."""
+        return [one for one in self._known.values() if one.usable]
 
     @property
     def num_waiting(self) -> int:
         """Choices that wait for a place."""
         return sum(one.need.choices for one in self._queue)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of the version."""
+        return not self._known and not self._queue and not self.num_running
 
     def waiting_share(self) -> dict[str, float]:
         """What each replica should count as its own of what waits; see `serving.scaling`."""
@@ -106,37 +121,56 @@ class Pool:
 
     def beat(self, told: Beat) -> dict[str, float]:
         """A replica tells that it is there; gives `waiting_share`."""
-        known = self.replicas.setdefault(told.id, Replica(told))
-        known.beaten, known.told = time.monotonic(), told
+        known = self._known.get(told.id)
+        if known is None:
+            known = self._known[told.id] = Replica(told)
+        if known.silent.done():
+            known.silent = asyncio.get_running_loop().create_future()
+        known.beaten, known.told, known.lost = time.monotonic(), told, False
         self._hand_out()
         return self.waiting_share()
 
-    def remove(self, replica_id: str) -> None:
+    def leave(self, replica_id: str) -> None:
         """A replica gets no new requests any more; those it has go on."""
-        self.replicas.pop(replica_id, None)
+        if (known := self._known.get(replica_id)) is not None:
+            known.leaving = True
 
     def lost(self, replica: Replica) -> None:
         """A replica's connection broke. Should it live, its next beat brings it back."""
-        if self.replicas.get(replica.told.id) is replica:  # the first of its requests to notice
-            self.num_failures += 1
-            del self.replicas[replica.told.id]
+        if replica.usable:  # the first of its requests to notice
+            self._failed()
+        replica.lost = True
 
-    async def acquire(self, need: Need, limits: LimitConfig) -> Replica:
+    def look(self) -> None:
+        """Give up replicas that have been silent for too long, and forget those that have nothing left."""
+        silent = time.monotonic() - SILENT_S
+        for key, replica in list(self._known.items()):
+            if replica.beaten < silent:
+                self.lost(replica)
+                if not replica.silent.done():
+                    replica.silent.set_result(None)
+                if not replica.running:
+                    del self._known[key]
+
+    async def acquire(self, need: Need, limits: LimitConfig, *, again: bool = False) -> Replica:
         """Wait for a place; it must be given back by `release`.
+
+        Args:
+            again: the request was let in before and lost its replica: it goes to the head of the queue.
 
         Raises:
             RequestError: 429 if the queue is full, 503 if it takes too long.
             Moved: the version ended while the request waited.
         """
-        if not self._queue and (free := self._choose(need)) is not None:
+        if (not self._queue or again) and (free := self._choose(need)) is not None:
             return self._take(free, need)
-        if self.num_waiting + need.choices > limits.max_queued_requests:
+        self._ask_for_replica()
+        if not again and self.num_waiting + need.choices > limits.max_queued_requests:
             raise RequestError(
                 429, "The queue is full; try again later.", code="queue_full", retry_after_s=_RETRY_AFTER_S
             )
         waiter = _Waiter(need, asyncio.get_running_loop().create_future())
-        self._queue.append(waiter)
-        self._ask_for_replica()
+        self._queue.appendleft(waiter) if again else self._queue.append(waiter)
         try:
             async with asyncio.timeout(limits.queue_timeout_s):
                 try:
@@ -188,8 +222,7 @@ class Pool:
 
     def _choose(self, need: Need) -> Replica | None:
         """A replica with room: the one that has read this beginning before, unless it has much more to do."""
-        alive = time.monotonic() - SILENT_S
-        free = [one for one in self.replicas.values() if one.has_room(need) and one.beaten > alive]
+        free = [one for one in self._known.values() if one.has_room(need)]
         if len(free) < 2:
             return free[0] if free else None
         least = min(free, key=lambda one: (one.running, one.tokens))
@@ -202,3 +235,8 @@ class Pool:
             return
         self._waking = asyncio.ensure_future(self._wake())
         self._waking.add_done_callback(_log_failure)
+
+
+def _log_failure(waking: asyncio.Future[Any]) -> None:
+    if not waking.cancelled() and (error := waking.exception()) is not None:  # it is asked again if need be
+        _log.error("No replica could be asked for.", exc_info=error)
