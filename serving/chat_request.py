@@ -67,6 +67,11 @@ class AssistantMessage(Part):
     content: Content | None = None
     name: str | None = Field(default=None, max_length=64)
     tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    refusal: None = None
+    """This and the next three are what a client that sends an answer back as it was given has in it."""
+    audio: None = None
+    function_call: None = None
+    annotations: Annotated[list[None], Field(max_length=0)] | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _it_says_or_calls_something(self) -> Self:

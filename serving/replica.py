@@ -84,11 +84,12 @@ class Replica:
         self._probe = Probe.read(Path(spec.probe_file)) if spec.probe_file else None
         self._proof = await prove(self._engine, self._probe, config.engine.max_probe_kl)
         self._adapters: dict[str, str] = {}
+        self._changing = asyncio.Lock()
         self._settled = asyncio.Event()
         self._settled.set()
         wanted = Path(spec.adapters_file)
         self._wanted_adapters: Fresh[dict[str, str]] = Fresh(wanted, lambda: read_json(wanted))
-        await self._follow_adapters()
+        await self._have_adapters(self._wanted_adapters.value)
         self._secret = secrets.token_hex()
         self._running = self._tokens = 0
         self._share = {"requests": 0.0, "tokens": 0.0}
@@ -105,15 +106,18 @@ class Replica:
         # Beside the beats: an adapter goes when its last request has ended, and that may take long.
         while True:
             await asyncio.sleep(BEAT_S)
-            if self._wanted_adapters.refresh():
+            async with self._changing:
                 try:
                     await self._follow_adapters()
                 except Exception:  # it was proved elsewhere: this replica alone answers 404 for it
                     _log.exception("An adapter cannot be loaded.")
 
     async def _follow_adapters(self) -> None:
+        if self._wanted_adapters.refresh():
+            await self._have_adapters(self._wanted_adapters.value)
+
+    async def _have_adapters(self, adapters: dict[str, str]) -> None:
         """Have the adapters that the version should have: name → folder."""
-        adapters = self._wanted_adapters.value
         for name in self._adapters.keys() - adapters.keys():
             await self._remove_adapter(name)
         for name, folder in adapters.items():
@@ -222,10 +226,12 @@ class Replica:
     async def _change_adapters(self, body: dict[str, Any], send: Send) -> None:
         """Add or remove one; what it must prove is told to the driver, who published it."""
         try:
-            if body["folder"] is None:
-                await self._remove_adapter(body["name"])
-            else:
-                await self._add_adapter(body["name"], body["folder"])
+            async with self._changing:
+                await self._follow_adapters()  # an earlier change must not undo this one
+                if body["folder"] is None:
+                    await self._remove_adapter(body["name"])
+                else:
+                    await self._add_adapter(body["name"], body["folder"])
         except Exception as error:
             raise RequestError(400, str(error), code=type(error).__name__) from error
         await answer_json(send, {"replica": self._id})

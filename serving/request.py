@@ -68,7 +68,7 @@ class GenerationRequest(ModelRequest):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     stop: StopText | Annotated[list[StopText], Field(max_length=4, fail_fast=True)] | None = None
-    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: int | None = Field(default=None, ge=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -95,6 +95,8 @@ class GenerationRequest(ModelRequest):
         own = {*ModelRequest.model_fields, "n", "stream", "stream_options"}
         body = self.model_dump(exclude=own - changes.keys(), exclude_none=True, by_alias=True)
         body = {"max_tokens": limits.max_new_tokens, **body, **changes}
+        if self.seed is not None:
+            body["seed"] = self.seed % 2**31  # no engine takes all that OpenAI does
         with_usage = bool(self.stream and self.stream_options and self.stream_options.include_usage)
         return Wanted(
             self.model, body, self.n or 1, bool(self.stream), with_usage, num_chars, body["max_tokens"],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from openai.types.chat import ChatCompletionMessage
 
 from serving.chat_request import parse_chat
 from serving.completion_request import parse_completion
@@ -165,7 +166,7 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": ["a", 1]}, "stop.1"),
-        ({"seed": 2**31}, "seed"),
+        ({"seed": 2**63}, "seed"),
         ({"logit_bias": {"cat": 5}}, "logit_bias.cat"),
         ({"logit_bias": {"1": 101}}, "logit_bias.1"),
         ({"logit_bias": {str(i): 0 for i in range(257)}}, "logit_bias"),
@@ -383,3 +384,11 @@ def test_anything_is_parsed_or_refused(parse: Parse, data: some.DataObject) -> N
 @given(parse=some.sampled_from(list(PARSERS)), raw=some.binary(max_size=200) | values.map(json.dumps).map(str.encode))
 def test_bytes_are_refused(parse: Parse, raw: bytes) -> None:
     refusal(parse, raw)
+
+
+def test_an_answer_can_be_sent_back_as_the_client_gave_it() -> None:
+    said = ChatCompletionMessage(role="assistant", content="Paris.").model_dump()
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}, said], "seed": -1}
+    body = parse_chat(json.dumps(asked).encode(), LimitConfig()).body
+    assert body["messages"][1] == {"role": "assistant", "content": "Paris."}
+    assert body["seed"] == 2**31 - 1
