@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from cluster.errors import HandoffError, ModelError
 from cluster.handoff import Agreement, TokenScores, compare
 from serving.engines.vllm import Config, Engine
 from serving.protocol import RequestError
+from tests.adapters import make_adapter
 from tests.tiny import sentence
 
 CONTEXT = 512
@@ -141,24 +141,6 @@ class Served(NamedTuple):
         for name in ("one", "two"):
             self.call("remove_adapter", name)
             assert self.call("add_adapter", name, self.adapters[name]) is None
-
-
-def make_adapter(model: Path, folder: Path, seed: int, **keys: Any) -> None:
-    """A LoRA that changes the model's answers."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    keys = {"target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"]} | keys
-    with warnings.catch_warnings(action="ignore"):  # an adapter of the head is made to be refused
-        adapted = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **keys))
-    generator = torch.Generator().manual_seed(seed)
-    for name, weights in adapted.named_parameters():
-        if "lora_B" in name:
-            weights.data = 0.1 * torch.randn(weights.shape, generator=generator)
-    with warnings.catch_warnings(action="ignore"):
-        adapted.save_pretrained(str(folder))
 
 
 @pytest.fixture(scope="module")

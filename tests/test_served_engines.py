@@ -25,6 +25,7 @@ from cluster.monitoring.write import write
 from jobs.endpoints.probes import make_probe
 from serving.config import ReplicaConfig, ServeConfig
 from serving.deploy import Adapter, Model
+from serving.engines._lora_shapes import misfit
 from serving.engines.llama_cpp import Config as LlamaCpp
 from serving.engines.transformers import Config as Transformers
 from serving.engines.vllm import Config as Vllm
@@ -220,6 +221,21 @@ def adapters(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return {
         name: Adapter(path, ORIGIN.model_copy(update={"artifact": f"adapter-{name}"})) for name, path in made.items()
     }
+
+
+def test_an_adapter_of_another_model_is_known_by_its_files(
+    model: Path, adapters: dict[str, Adapter], tmp_path: Path
+) -> None:
+    make_tiny_model(tmp_path / "deep", layers=3)
+    deep = make_adapter(tmp_path / "deep", tmp_path / "of-deep", 1, r=4)
+    assert misfit(adapters["red"].folder, model) == ""
+    assert misfit(adapters["red"].folder, tmp_path / "deep") == ""  # nothing tells it from one of some layers
+    assert "layers.2." in misfit(deep, model)
+    config = importlib.import_module("serving.quantizers.rtn").Config()
+    packed = quantizer_of(config).quantize(model, tmp_path / "packed", config, None).path
+    for folder in (model, packed):
+        assert "of 128 x 256, which the model has of 256 x 512" in misfit(adapters["other"].folder, folder)
+        assert misfit(adapters["blue"].folder, folder) == ""
 
 
 @pytest.fixture(scope="module")
@@ -479,6 +495,22 @@ def test_an_adapter_that_is_replaced_is_the_new_one(
         assert first_logprob(up, "red") == logprob_of["blue"]
     up.endpoint.change_adapters("v1", {"red": adapters["red"]})
     assert first_logprob(up, "red") == logprob_of["red"]
+
+
+def test_an_adapter_that_goes_or_is_replaced_ends_its_answers(up: Up, adapters: dict[str, Adapter]) -> None:
+    whole: list[str] = []
+    for after in ({"red": adapters["red"]}, {"red": adapters["blue"]}, {}):
+        up.endpoint.change_adapters("v1", {"red": adapters["red"]})
+        answer = iter(chat(up, "red", **LONG | {"max_tokens": 300}, stream=True))
+        begun = next(answer).choices[0].delta.content or ""
+        up.endpoint.change_adapters("v1", after)
+        chunks = list(answer)
+        assert chunks[-1].choices[0].finish_reason == "length"
+        whole.append(begun + "".join(one.choices[0].delta.content or "" for one in chunks))
+    assert len(set(whole)) == 1
+    with pytest.raises(openai.NotFoundError):
+        chat(up, "red")
+    up.endpoint.change_adapters("v1", {"red": adapters["red"]})
 
 
 def test_a_client_that_hangs_up_frees_its_places(up: Up) -> None:

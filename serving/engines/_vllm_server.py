@@ -188,13 +188,14 @@ def _engine_arguments(config: Config, *, on_cpu: bool) -> dict[str, Any]:
     eager = on_cpu if config.enforce_eager is None else config.enforce_eager
     lora = {
         "enable_lora": True, "max_lora_rank": config.max_lora_rank, "max_loras": config.max_adapters,
-        "max_cpu_loras": config.max_adapters, "worker_extension_cls": "serving.engines._vllm_worker.Extension",
+        "max_cpu_loras": config.max_adapters,
     }  # fmt: skip
     tools = {
         "enable_auto_tool_choice": True, "tool_call_parser": config.tool_parser,
         "tool_strict_level": "parameter",  # arguments follow their schema, whether or not a request is strict about it
     }  # fmt: skip
     return {
+        "worker_extension_cls": "serving.engines._vllm_worker.Extension",
         "dtype": config.dtype, "max_model_len": config.context_tokens, "max_num_seqs": config.num_parallel,
         "tensor_parallel_size": config.tensor_parallel, "gpu_memory_utilization": config.gpu_memory_utilization,
         "kv_cache_memory_bytes": None if cache_gb is None else int(cache_gb * 2**30), "enforce_eager": eager,
