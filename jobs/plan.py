@@ -16,7 +16,7 @@ from jobs.config import JobConfig
 from jobs.console import console, fact, title
 from jobs.stages.model import published_model
 from jobs.words import batch_words, duration, size, trained_words
-from serving.deploy import free_port
+from serving.preflight import free_port
 from trainers import architectures
 from trainers.config import TrainConfig
 from trainers.formats import DataEstimate, format_of

@@ -17,7 +17,7 @@ from jobs.inputs import require_inputs
 from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded
-from serving.deploy import require_no_endpoint
+from serving.preflight import require_no_endpoint
 from trainers.config import TrainConfig
 
 

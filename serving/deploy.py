@@ -11,16 +11,23 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
-import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.errors import EndpointError, ModelError, RaysmithError, ResourceError
+from cluster.errors import EndpointError, RaysmithError, ResourceError
 from cluster.storage import write_json
 from serving.config import LimitConfig, ServeConfig
+from serving.preflight import (
+    client_host,
+    error_in,
+    free_port,
+    no_adapters,
+    port_in_use,
+    require_engine_fits,
+    require_no_endpoint,
+)  # fmt: skip
 from serving.table import FILE_NAME as TABLE
 from serving.table import MAIN_DEPLOYMENT, Origin, Table, Version, read_table
 
@@ -99,7 +106,7 @@ class Endpoint:
         factory: Any = ray.remote(FrontActor)
         actor = factory.options(name=actor_name(name), scheduling_strategy=here, **ACTOR_OPTIONS)
         front = actor.remote(str(folder), str(keys_file), config.host, port)
-        endpoint = cls(folder, f"http://{_client_host(config.host)}:{port}/v1", front, table)
+        endpoint = cls(folder, f"http://{client_host(config.host)}:{port}/v1", front, table)
         try:
             up = ray.get(front.ready.remote(), timeout=config.startup_timeout_s)
         except BaseException as error:
@@ -109,7 +116,7 @@ class Endpoint:
             raise EndpointError("The endpoint's front does not come up.", got=str(error)[-2000:]) from None
         if not up:
             endpoint.close(0.0)
-            raise _port_in_use(config, port, "Address already in use")
+            raise port_in_use(config, port, "Address already in use")
         return endpoint
 
     def add(self, model: Model, config: ServeConfig, *, tell: Callable[[str], None] = lambda _: None) -> str:
@@ -126,7 +133,7 @@ class Endpoint:
             EndpointError: it does not come up; the message has the replica's own error.
             HandoffError: its log-probabilities are not the artifact's, or an adapter changes nothing.
         """
-        require_engine_fits(config, model)
+        require_engine_fits(config, model.path, model.adapters)
         self._require_room(config)
         deadline = time.monotonic() + config.startup_timeout_s
         number = self.table.num_versions + 1
@@ -168,7 +175,7 @@ class Endpoint:
 
         model, config = self._specs[version]
         if not config.engine.ADDS_ADAPTERS:
-            raise _no_adapters(config, adapters)
+            raise no_adapters(config, adapters)
         new = {name: one for name, one in adapters.items() if model.adapters.get(name) != one}
         done: list[str] = []
         try:
@@ -193,7 +200,7 @@ class Endpoint:
         self._write_adapters(version, self._specs[version][0])
 
     def remove(self, version: str) -> None:
-        """End a version; its requests end first."""
+        """End a version; its requests end first, and nobody waits for that."""
         gone = next(one for one in self.table.versions if one.name == version)
         self._write(versions=tuple(one for one in self.table.versions if one.name != version))
         self._delete(gone)
@@ -235,12 +242,21 @@ class Endpoint:
             ray.kill(self._front)
             for version in self.table.versions:
                 self._delete(version)
+            self._wait_until_gone()
             named = ray.util.list_named_actors(all_namespaces=True)
             fronts = [one["name"] for one in named if one["namespace"] == NAMESPACE]
             others = [one for one in fronts if one.startswith(actor_name("")) and one != actor_name(self.table.name)]
             if not others and not serve.status().applications:  # Serve may serve others, too
                 serve.shutdown()
                 time.sleep(_LAST_WORDS_S)
+
+    def _wait_until_gone(self) -> None:
+        from ray import serve
+
+        deadline = time.monotonic() + _LOST_S
+        mine = _app_name(self.table.name, "")
+        while any(app.startswith(mine) for app in serve.status().applications) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
     def _write(self, **changes: Any) -> None:
         self.table = self.table.model_copy(update=changes)
@@ -254,9 +270,9 @@ class Endpoint:
         try:
             ray.get(self._front.tell_replicas.remote(version, "/adapters", body), timeout=_ADAPTER_S)
         except RequestError as error:
-            raise _error_in(f"{error.code}: {error.message}", "adapters", body["name"]) from None
+            raise error_in(f"{error.code}: {error.message}", "adapters", body["name"]) from None
         except ray.exceptions.RayTaskError as error:
-            raise _error_in(str(error.cause), "adapters", body["name"]) from None
+            raise error_in(str(error.cause), "adapters", body["name"]) from None
 
     def _run(self, version: Version, model: Model, config: ServeConfig) -> None:
         from ray import serve
@@ -302,7 +318,7 @@ class Endpoint:
             if app and app.status == "RUNNING" and there and there["replicas"]:
                 return str(there["proof"])
             if app and app.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
-                raise _error_in(text, "model", version.origin.artifact)
+                raise error_in(text, "model", version.origin.artifact)
             if time.monotonic() > deadline:
                 raise EndpointError(
                     "The endpoint did not come up in time.", field="startup_timeout_s",
@@ -315,14 +331,11 @@ class Endpoint:
             time.sleep(POLL_S)
 
     def _delete(self, version: Version) -> None:
+        """End a version's application; its requests end first."""
         from ray import serve
 
-        shutdown_s = self._specs[version.name][1].replicas.shutdown_s if version.name in self._specs else 0.0
-        deadline = time.monotonic() + shutdown_s + _LOST_S
         if version.app in serve.status().applications:
             serve.delete(version.app, _blocking=False)
-        while version.app in serve.status().applications and time.monotonic() < deadline:
-            time.sleep(POLL_S)
 
     def _require_room(self, config: ServeConfig) -> None:
         """Replicas of the new version start beside the old one's."""
@@ -345,95 +358,3 @@ class Endpoint:
                 )  # fmt: skip
             time.sleep(POLL_S)
             free = ray.available_resources()
-
-
-def require_engine_fits(config: ServeConfig, model: Model) -> None:
-    """Refuse what the engine cannot open or add.
-
-    Raises:
-        ModelError: with the engine's name.
-    """
-    form = "gguf" if model.path.suffix == ".gguf" else "folder"
-    if form not in config.engine.OPENS:
-        raise ModelError(
-            "The engine does not open that kind of model.", field="engine",
-            got=f"{config.engine.kind} for a {form}", expected=f"a {' or '.join(sorted(config.engine.OPENS))}",
-            fix="llama_cpp opens GGUF files, vllm and transformers open folders",
-        )  # fmt: skip
-    if model.adapters and not config.engine.ADDS_ADAPTERS:
-        raise _no_adapters(config, model.adapters)
-    if config.engine.ON_GPU and not config.replicas.num_gpus:
-        raise ResourceError(
-            "The engine needs a GPU.", field="replicas.num_gpus", got=0, expected="1 or more",
-            fix="replicas.num_gpus: 1, or the engine vllm, llama_cpp or transformers",
-        )  # fmt: skip
-
-
-def _no_adapters(config: ServeConfig, adapters: Mapping[str, Adapter]) -> ModelError:
-    return ModelError(
-        "The engine adds no adapters.", field="adapters", got=f"{', '.join(adapters)} for {config.engine.kind}",
-        expected="an engine that does", fix="vllm or transformers, or serve the merged model",
-    )  # fmt: skip
-
-
-def require_no_endpoint(name: str) -> None:
-    """See that no endpoint of that name is up in the cluster.
-
-    Raises:
-        ResourceError: one is.
-    """
-    import ray
-
-    from serving.front.actor import NAMESPACE, actor_name
-
-    try:
-        ray.get_actor(actor_name(name), NAMESPACE)
-    except ValueError:
-        return
-    raise ResourceError(
-        "An endpoint of that name runs in this cluster already.", field="name", got=name, expected="another name",
-        fix="stop the command that serves it (Ctrl-C there)",
-    )  # fmt: skip
-
-
-def _error_in(text: str, field: str, got: str) -> RaysmithError:
-    """What a replica raised, found in what Serve says of it."""
-    from cluster import errors
-
-    for name in re.findall(r"(\w+Error): ", text) + re.findall(r"(\w+Error)$", text):
-        kind = getattr(errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, RaysmithError):
-            said = text.rsplit(f"{name}: ", 1)[-1].strip()
-            if name in {"HandoffError", "ModelError"}:
-                return kind(said)
-    return EndpointError("The endpoint does not come up.", field=field, got=f"{got}\n{text[-4000:]}")
-
-
-def free_port(config: ServeConfig) -> int:
-    """The port to listen on.
-
-    Raises:
-        ResourceError: it is in use.
-    """
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
-        try:
-            probe.bind((config.host, config.port))
-        except OSError as error:
-            raise _port_in_use(config, config.port, error.strerror) from error
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _port_in_use(config: ServeConfig, port: int, why: str | None) -> ResourceError:
-    return ResourceError(
-        f"The endpoint cannot listen on {config.host}:{port}: {why}.", field="port", got=port,
-        expected="a free port", fix=f"serve.port={port % 65535 + 1}, or 0 for a free one (in an endpoint's file: port)",
-    )  # fmt: skip
-
-
-def _client_host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

@@ -5,7 +5,6 @@ which a web framework takes longer than everything else.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
@@ -64,22 +63,30 @@ def _too_large(max_bytes: int) -> RequestError:
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Do some work, and cancel it when the client hangs up. The body must have been read.
 
+    The work stays in the caller's task (as under `asyncio.timeout`): another task for it would cost more than much of
+    the work.
+
     Raises:
         ClientGone: it hung up.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    cancelling = task.cancelling() if task is not None else 0
     gone = asyncio.ensure_future(_disconnected(receive))
+
+    def hang_up(_: object) -> None:
+        if task is not None and not gone.cancelled():
+            task.cancel()
+
+    gone.add_done_callback(hang_up)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone.done() and task is not None and task.uncancel() <= cancelling:
+            raise ClientGone from None
+        raise
     finally:
-        for one in (task, gone):
-            if not one.done():
-                one.cancel()
-                with contextlib.suppress(BaseException):  # the work may end with whatever it was interrupted in
-                    await one
+        gone.remove_done_callback(hang_up)
+        gone.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:

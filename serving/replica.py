@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import ray
 
-from cluster.storage import read_json
 from serving.chat_response import embeddings_answer, fold_chat, fold_completion
 from serving.choices import several
 from serving.config import ServeConfig
@@ -40,9 +39,9 @@ from serving.http import (
 )  # fmt: skip
 from serving.listen import Listener
 from serving.loopback import bind_to_node_address
-from serving.probe import Probe, prove, prove_adapter
+from serving.probe import Probe, prove
 from serving.protocol import Engine, RequestError, open_engine
-from serving.table import Fresh
+from serving.replica_adapters import Adapters
 from serving.usage import Usage
 
 _log = logging.getLogger(__name__)
@@ -81,15 +80,10 @@ class Replica:
             open_engine, config.engine, Path(spec.model_path), spec.endpoint, config.replicas.num_cpus
         )
         await self._engine.start()
-        self._probe = Probe.read(Path(spec.probe_file)) if spec.probe_file else None
-        self._proof = await prove(self._engine, self._probe, config.engine.max_probe_kl)
-        self._adapters: dict[str, str] = {}
-        self._changing = asyncio.Lock()
-        self._settled = asyncio.Event()
-        self._settled.set()
-        wanted = Path(spec.adapters_file)
-        self._wanted_adapters: Fresh[dict[str, str]] = Fresh(wanted, lambda: read_json(wanted))
-        await self._have_adapters(self._wanted_adapters.value)
+        probe = Probe.read(Path(spec.probe_file)) if spec.probe_file else None
+        self._proof = await prove(self._engine, probe, config.engine.max_probe_kl)
+        self._adapters = Adapters(self._engine, probe, Path(spec.adapters_file))
+        await self._adapters.load()
         self._secret = secrets.token_hex()
         self._running = self._tokens = 0
         self._share = {"requests": 0.0, "tokens": 0.0}
@@ -100,28 +94,7 @@ class Replica:
         await self._listener.started()
         self._url = f"http://{f'[{address}]' if ':' in address else address}:{self._listener.port}"
         self._beating = asyncio.ensure_future(self._beat())
-        self._following = asyncio.ensure_future(self._follow())
-
-    async def _follow(self) -> None:
-        # Beside the beats: an adapter goes when its last request has ended, and that may take long.
-        while True:
-            await asyncio.sleep(BEAT_S)
-            async with self._changing:
-                try:
-                    await self._follow_adapters()
-                except Exception:  # it was proved elsewhere: this replica alone answers 404 for it
-                    _log.exception("An adapter cannot be loaded.")
-
-    async def _follow_adapters(self) -> None:
-        if self._wanted_adapters.refresh():
-            await self._have_adapters(self._wanted_adapters.value)
-
-    async def _have_adapters(self, adapters: dict[str, str]) -> None:
-        """Have the adapters that the version should have: name → folder."""
-        for name in self._adapters.keys() - adapters.keys():
-            await self._remove_adapter(name)
-        for name, folder in adapters.items():
-            await self._add_adapter(name, folder)
+        self._following = asyncio.ensure_future(self._adapters.follow())
 
     async def wake(self) -> str:
         """Something to ask for through a handle."""
@@ -174,7 +147,7 @@ class Replica:
                 await answer(send, 503, b"{}", [(passing.DRAINING.encode(), b"1")])
                 return
             if scope["path"] == "/adapters":
-                await self._change_adapters(body, send)
+                await self._change_adapter(body["name"], body["folder"], send)
                 return
             await self._generate(scope, body, receive, send)
         except ClientGone:
@@ -192,10 +165,8 @@ class Replica:
             if scope["path"] == "/embed":
                 await while_connected(receive, self._embed(body, send))
                 return
-            adapter = header(scope, passing.ADAPTER.encode()) or None
-            if adapter is not None:
-                await self._settled.wait()
             stream = header(scope, passing.STREAM.encode()) == "1"
+            adapter = header(scope, passing.ADAPTER.encode()) or None
             chunks = self._chunks(scope["path"], body, adapter, choices)
             fold = fold_chat if scope["path"] == "/chat" else fold_completion
             await while_connected(receive, _stream(chunks, send) if stream else _whole(chunks, fold, send))
@@ -203,71 +174,35 @@ class Replica:
             self._running -= choices
             self._tokens -= tokens
 
-    def _chunks(self, path: str, body: dict[str, Any], adapter: str | None, choices: int) -> AsyncGenerator[str, None]:
-        if adapter is not None and adapter not in self._adapters:
+    async def _chunks(
+        self, path: str, body: dict[str, Any], adapter: str | None, choices: int
+    ) -> AsyncGenerator[str, None]:
+        if adapter is not None and not await self._adapters.has(adapter):
             raise RequestError(404, f"The adapter {adapter!r} is not loaded.", param="model", code="model_not_found")
         generate = self._engine.chat if path == "/chat" else self._engine.completion
-        if choices == 1:
-            return generate(body, adapter)
         seed = body.get("seed")
 
         def choice(index: int) -> AsyncGenerator[str, None]:
             # Choices of one seed would all be the same.
             return generate(body if seed is None else {**body, "seed": (seed + index) % 2**31}, adapter)
 
-        return several(choice, choices)
+        async with aclosing(generate(body, adapter) if choices == 1 else several(choice, choices)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _change_adapter(self, name: str, folder: str | None, send: Send) -> None:
+        """What it must prove is told to the driver, who published it."""
+        try:
+            await self._adapters.change(name, folder)
+        except Exception as error:
+            raise RequestError(400, str(error), code=type(error).__name__) from error
+        await answer_json(send, {"replica": self._id})
 
     async def _embed(self, body: dict[str, Any], send: Send) -> None:
         made = await self._engine.embed(body["input"])
         told = embeddings_answer(self._spec.endpoint, made.vectors, made.num_tokens, body["encoding_format"])
         usage = (passing.USAGE.encode(), b"%d 0" % made.num_tokens)
         await answer(send, 200, json.dumps(told).encode(), [*JSON, usage])
-
-    async def _change_adapters(self, body: dict[str, Any], send: Send) -> None:
-        """Add or remove one; what it must prove is told to the driver, who published it."""
-        try:
-            async with self._changing:
-                await self._follow_adapters()  # an earlier change must not undo this one
-                if body["folder"] is None:
-                    await self._remove_adapter(body["name"])
-                else:
-                    await self._add_adapter(body["name"], body["folder"])
-        except Exception as error:
-            raise RequestError(400, str(error), code=type(error).__name__) from error
-        await answer_json(send, {"replica": self._id})
-
-    async def _remove_adapter(self, name: str) -> None:
-        if self._adapters.pop(name, None) is not None:
-            await self._engine.remove_adapter(name)
-
-    async def _add_adapter(self, name: str, folder: str) -> None:
-        """Add one, or put it in the place of the one that has its name: requests for adapters wait meanwhile."""
-        before = self._adapters.get(name)
-        if before is None:
-            await self._load_adapter(name, folder)
-        elif before != folder:
-            self._settled.clear()
-            try:
-                await self._replace_adapter(name, before, folder)
-            finally:
-                self._settled.set()
-
-    async def _replace_adapter(self, name: str, before: str, folder: str) -> None:
-        await self._remove_adapter(name)
-        try:
-            await self._load_adapter(name, folder)
-        except BaseException:
-            await self._load_adapter(name, before)
-            raise
-
-    async def _load_adapter(self, name: str, folder: str) -> None:
-        await self._engine.add_adapter(name, Path(folder))
-        try:
-            await prove_adapter(self._engine, self._probe, name)
-        except BaseException:
-            await self._engine.remove_adapter(name)
-            raise
-        self._adapters[name] = folder
 
 
 def _told(error: Exception) -> RequestError:

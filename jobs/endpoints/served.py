@@ -14,7 +14,8 @@ from jobs.endpoints.config import EndpointConfig, Part
 from jobs.endpoints.folder import EndpointFolder, State, this_process
 from jobs.endpoints.models import find_adapter, find_model, served_model
 from jobs.endpoints.probes import probe_file
-from serving.deploy import Endpoint, require_engine_fits, require_no_endpoint
+from serving.deploy import Endpoint
+from serving.preflight import require_engine_fits, require_no_endpoint
 
 _KEPT = 20
 """Earlier configurations that can be gone back to."""
@@ -151,7 +152,7 @@ def find_parts(store: ArtifactStore, config: EndpointConfig) -> list[Found]:
             name: find_adapter(store, model, reference, f"{key}adapters.{name}")
             for name, reference in part.adapters.items()
         }
-        require_engine_fits(part.serve, served_model(store, model, adapters))
+        require_engine_fits(part.serve, served_model(store, model, {}).path, adapters)
         found.append(Found(part, model, adapters))
     return found
 

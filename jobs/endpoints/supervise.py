@@ -15,7 +15,7 @@ from jobs.console import console, fact, title
 from jobs.endpoints.config import EndpointConfig
 from jobs.endpoints.folder import EndpointFolder
 from jobs.endpoints.served import Served, find_parts, serving
-from serving.deploy import free_port
+from serving.preflight import free_port
 
 _POLL_S = 0.3
 _LOOK_EVERY = 20
