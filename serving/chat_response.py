@@ -5,19 +5,19 @@ All requests stream from the engine: only so can a client that hangs up stop the
 
 from __future__ import annotations
 
-import json
 import time
 from base64 import b64encode
 from typing import Any, Literal
 
 import numpy as np
+from pydantic_core import from_json
 
 _CHOICE_TEXTS = ("content", "reasoning_content", "refusal")
 
 
 def fold_chat(chunks: list[str]) -> dict[str, Any]:
     """Make one `chat.completion` of all chunks of a stream; what OpenAI's has not is left out."""
-    parsed = [json.loads(chunk) for chunk in chunks]
+    parsed = [from_json(chunk) for chunk in chunks]
     messages: dict[int, dict[str, Any]] = {}
     calls: dict[int, dict[int, dict[str, Any]]] = {}
     for choice in _choices(parsed):
@@ -40,7 +40,7 @@ def fold_chat(chunks: list[str]) -> dict[str, Any]:
 
 def fold_completion(chunks: list[str]) -> dict[str, Any]:
     """Make one `text_completion` of all chunks of a stream; what OpenAI's has not is left out."""
-    parsed = [json.loads(chunk) for chunk in chunks]
+    parsed = [from_json(chunk) for chunk in chunks]
     texts: dict[int, str] = {}
     for choice in _choices(parsed):
         texts[choice["index"]] = texts.get(choice["index"], "") + (choice.get("text") or "")

@@ -1,4 +1,6 @@
-"""uvicorn's HTTP protocol with two limits that it lacks: the size of a request's head, and how long that may take."""
+"""uvicorn's HTTP protocol with two limits that it lacks, the size of a request's head and how long that may take, and
+with one system call for an answer that is written in two pieces.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,33 @@ HEAD_S = 30.0
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
+class Joined:
+    """A transport that sends what is written in one turn of the event loop at once."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it at the end of this turn."""
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+
+
 class LimitedHttp(HttpToolsProtocol):
     """Closes connections that send a request's head without end, or not at all."""
 
@@ -21,7 +50,8 @@ class LimitedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """The client has some seconds to say what it wants."""
-        super().connection_made(transport)
+        joined: Any = Joined(transport)
+        super().connection_made(joined)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
+from pydantic_core import from_json, to_json
 
 from serving.chat_response import embeddings_answer, fold_chat, fold_completion
 from serving.choices import several
@@ -142,7 +143,7 @@ class Replica:
         try:
             if not hmac.compare_digest(header(scope, b"authorization").encode(), f"Bearer {self._secret}".encode()):
                 raise RequestError(401, "This port is for the front alone.")
-            body = json.loads(await read_body(scope, receive, _MAX_BODY_BYTES))
+            body = from_json(await read_body(scope, receive, _MAX_BODY_BYTES))
             if self._draining:
                 await answer(send, 503, b"{}", [(passing.DRAINING.encode(), b"1")])
                 return
@@ -242,4 +243,4 @@ async def _whole(chunks: AsyncGenerator[str, None], fold: Any, send: Send) -> No
     folded = fold(told)
     usage = b"%d %d" % (folded["usage"]["prompt_tokens"], folded["usage"].get("completion_tokens", 0))
     named = [(passing.USAGE.encode(), usage), (passing.FIRST_PIECE.encode(), b"%.6f" % first_s)]
-    await answer(send, 200, json.dumps(folded).encode(), [*JSON, *named])
+    await answer(send, 200, to_json(folded), [*JSON, *named])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import secrets
@@ -51,6 +52,8 @@ ATTEMPTS = 4
 """Replicas that a request may lose before it is given up: it may be what kills them."""
 _CHARS_PER_TOKEN = 4
 _CLIENT_GONE = 499
+_START, _NUMBERS = secrets.token_hex(4).encode(), itertools.count()
+"""Ids of requests: of this process, and within it."""
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +77,7 @@ class Request:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.id = secrets.token_hex(8).encode()
+        self.id = b"%s-%x" % (_START, next(_NUMBERS))
         self.began = time.perf_counter()
         self.adapter = ""
         self.version = ""

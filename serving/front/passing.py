@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+from pydantic_core import to_json
 
 from serving.front.pool import Replica
 from serving.protocol import RequestError
@@ -96,7 +97,7 @@ async def ask(
     """
     sent = {"authorization": f"Bearer {replica.told.secret}", **(headers or {})}
     try:
-        response = await http.post(replica.told.url + path, data=json.dumps(body).encode(), headers=sent)
+        response = await http.post(replica.told.url + path, data=to_json(body), headers=sent)
         if response.status == 200:
             return Answer(response)
         told = await response.read()
