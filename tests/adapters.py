@@ -20,7 +20,8 @@ def make_adapter(model: Path, folder: Path, seed: int, scale: float = 0.1, **key
 
     base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     keys = {"target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"]} | keys
-    with warnings.catch_warnings(action="ignore"):  # an adapter of the head is made to be refused
+    with warnings.catch_warnings(action="ignore"), torch.random.fork_rng():  # an adapter of the head is to be refused
+        torch.manual_seed(seed)  # of lora_A
         adapted = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **keys))
     generator = torch.Generator().manual_seed(seed)
     for name, weights in adapted.named_parameters():

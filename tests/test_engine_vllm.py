@@ -287,8 +287,9 @@ def test_the_probe_agrees_with_transformers_and_peft(served: Served, sequences: 
 def test_an_adapter_changes_the_answer_and_its_name(served: Served) -> None:
     served.with_adapters()
     prompt = random.Random(5).choices(range(3, 500), k=30)
-    answers = {name: served.completion(prompt, name, max_tokens=16) for name in (None, "one", "two")}
-    assert len({text_of(chunks) for chunks in answers.values()}) == 3
+    asked = {"max_tokens": 16, "ignore_eos": True, "logprobs": 1}
+    answers = {name: served.completion(prompt, name, **asked) for name in (None, "one", "two")}
+    assert len({json.dumps(chunks[0]["choices"][0]["logprobs"]) for chunks in answers.values()}) == 3
     assert {chunk["model"] for chunk in answers["one"]} == {"tiny:one"}
     assert {chunk["model"] for chunk in served.chat("two")} == {"tiny:two"}
 
