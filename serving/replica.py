@@ -37,7 +37,7 @@ from serving.http import (
     read_body,
     refuse,
     while_connected,
-)  # fmt: skip
+)
 from serving.listen import Listener
 from serving.loopback import bind_to_node_address
 from serving.probe import Probe, prove

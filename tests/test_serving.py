@@ -111,6 +111,20 @@ def test_stream_with_usage_says_the_same(client: openai.OpenAI) -> None:
     assert all(chunk.usage is None and chunk.choices for chunk in without)
 
 
+def test_streams_are_counted_as_what_they_were(endpoint: Up, client: openai.OpenAI) -> None:
+    def counts() -> tuple[float, float, float]:
+        found = endpoint.metrics()
+        route = 'raysmith_requests_total{adapter="",code="%d",model="smol",route="/v1/chat/completions",version="v1"}'
+        ended = found['raysmith_request_seconds_count{adapter="",model="smol"}']
+        return found.get(route % 200, 0), found.get(route % 499, 0), ended
+
+    before = counts()
+    for _ in range(20):
+        list(client.chat.completions.create(model="smol", messages=ASK, max_tokens=2, stream=True))
+    answered, hung_up, ended = (now - then for now, then in zip(counts(), before, strict=True))
+    assert (answered, hung_up, ended) == (20, 0, 20)
+
+
 def test_json_schema_is_kept_to(client: openai.OpenAI) -> None:
     schema: dict[str, Any] = {
         "type": "object",

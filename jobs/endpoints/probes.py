@@ -67,7 +67,7 @@ def make_probe(path: Path, file: Path) -> str:
             loaded = factory.from_pretrained(
                 path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True,
             )  # fmt: skip
-    except (ValueError, OSError, KeyError, NotImplementedError, RuntimeError) as error:
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"[:300]
     sequences = [tokenizer(text, add_special_tokens=False)["input_ids"][:_TOKENS_OF_A_TEXT] for text in TEXTS]
     scores = TransformersHolder(loaded.eval()).score(sequences, TOP_K)

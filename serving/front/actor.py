@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class FrontActor:
     async def _tell(self, replica: Replica, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
             told = await passing.ask(self._front.http, replica, path, body)
-            answer: dict[str, Any] = passing.json_of(await told.whole())
+            answer: dict[str, Any] = json.loads(await told.whole())
         except (ReplicaLost, ReplicaLeaves):
             raise RequestError(502, "A replica ended meanwhile.", code="replica_lost") from None
         return answer

@@ -37,7 +37,7 @@ from serving.http import (
     read_body,
     refuse,
     while_connected,
-)  # fmt: skip
+)
 from serving.keys import Key
 from serving.openapi import document
 from serving.protocol import RequestError
@@ -86,6 +86,8 @@ class Request:
         """Whether the body was read: what is left of it must not be taken for the next request."""
         self.sent = False
         """Whether the client has got a first byte: then nothing can be tried again."""
+        self.answered = False
+        """Whether it has got all: many a client hangs up then."""
 
 
 class Front:
@@ -149,7 +151,7 @@ class Front:
         try:
             await self._route(request, scope, receive, send)
         except ClientGone:
-            request.code = _CLIENT_GONE
+            request.code = request.code if request.answered else _CLIENT_GONE
         except RequestError as error:
             request.code = error.status
             self._note_refusal(error)
@@ -314,12 +316,13 @@ class Front:
                 await self._stream(begun, request, timing, wanted, send, named)
             else:
                 body = await begun.whole()
-                request.sent = True
+                request.sent = request.answered = True
                 await answer(send, 200, body, [*JSON, *named])
                 timing.first_after(max(0.0, asked_s) + begun.first_token_s)
-            timing.end()
         finally:  # who hangs up pays for what was written until then
             begun.close()
+            if request.answered:
+                timing.end()
             num_prompt = begun.num_prompt or wanted.num_chars // _CHARS_PER_TOKEN
             self._rates.end(key.name, num_prompt + begun.num_written)
             self._measures.tokens(name, request.adapter, num_prompt, begun.num_written)
@@ -355,12 +358,13 @@ class Front:
             if not request.sent:
                 request.sent = True
                 await begin(send, 200, [*EVENTS, *named])
-            if (
-                events
-            ):  # after the last one only the end of the connection's message is read, so that it can be used again
-                await piece(send, b"".join(events), more=not ended)
+            if events:
+                await piece(send, b"".join(events))
+            request.answered = ended
         if not ended:
             raise ReplicaLost
+        # Only now: what is read to its end can be used again, and a client that has its whole answer hangs up.
+        await piece(send, b"", more=False)
 
     def _note_refusal(self, error: RequestError) -> None:
         reasons = {401: "key", 403: "key", 413: "body", 503: "timeout", 504: "timeout"}

@@ -145,8 +145,3 @@ def error_of(told: bytes, status: int) -> RequestError:
     """The error that a replica told."""
     error = json.loads(told)["error"]
     return RequestError(status, error["message"], param=error["param"], code=error["code"])
-
-
-def json_of(body: bytes) -> Any:
-    """What a replica answered."""
-    return json.loads(body)
