@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from cluster.errors import ConfigError, RaysmithError
-from jobs import cli_export, cli_serve
+from jobs import cli_cluster, cli_doctor, cli_export, cli_jobs, cli_monitor, cli_serve
 from jobs.cli_options import ConfigFile, Name, Overrides, StorageOption, Winner, root_of, show
 from jobs.console import console, errors
 
@@ -26,7 +26,8 @@ config_app = typer.Typer(help="Look at configuration files.", no_args_is_help=Tr
 app.add_typer(config_app, name="config")
 app.add_typer(cli_export.app, name="export")
 app.add_typer(cli_serve.keys_app, name="keys")
-app.add_typer(cli_serve.monitor_app, name="monitor")
+app.add_typer(cli_monitor.app, name="monitor")
+app.add_typer(cli_cluster.app, name="cluster")
 
 
 @app.command()
@@ -118,24 +119,6 @@ def sweep(
     except KeyboardInterrupt:
         errors.print("\nStopped. Run the same command with --resume to go on.")
         raise
-
-
-@app.command()
-def submit(
-    config: ConfigFile,
-    overrides: Overrides = None,
-    address: Annotated[str, typer.Option(help="The cluster's dashboard, http://HOST:8265.")] = "http://127.0.0.1:8265",
-    no_follow: Annotated[bool, typer.Option("--no-follow", help="Do not wait for the job's end.")] = False,
-    keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Leave the endpoint up until stopped.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, reuse nothing.")] = False,
-) -> None:
-    """Send a job to a running Ray cluster and follow its log."""
-    from jobs.config import load_job
-    from jobs.submit import submit as submit_job
-
-    job = load_job(config, overrides or [])
-    options = ["--keep-serving"] * keep_serving + ["--fresh"] * fresh
-    raise typer.Exit(submit_job(job, address, follow=not no_follow, options=options))
 
 
 @app.command()
@@ -275,7 +258,8 @@ def schema(
     print(json.dumps(described.model_json_schema(), indent=2))
 
 
-cli_serve.add_verbs(app)
+for _part in (cli_jobs, cli_serve, cli_monitor, cli_doctor):
+    _part.add_verbs(app)
 
 
 def _interrupt(_signum: int, _frame: object) -> None:

@@ -11,7 +11,6 @@ from jobs.cli_options import ConfigFile, Overrides, StorageOption, root_of, show
 from jobs.console import console
 
 keys_app = typer.Typer(help="API keys of an endpoint.", no_args_is_help=True)
-monitor_app = typer.Typer(help="Watch endpoints with Prometheus and Grafana.", no_args_is_help=True)
 
 Endpoint = Annotated[str, typer.Argument(metavar="ENDPOINT", help="The endpoint's name: a run's, or of `serve`.")]
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="The key's name.")]
@@ -135,20 +134,3 @@ def revoke_key(name: Endpoint, key_name: KeyName, storage: StorageOption = None)
 
     revoke(EndpointFolder(root_of(storage), name).require_known().keys_file, key_name)
     console.print(f"  revoked: {key_name}", markup=False)
-
-
-@monitor_app.callback()
-def monitor() -> None:
-    """Watch endpoints with Prometheus and Grafana."""
-
-
-@monitor_app.command("write")
-def write_monitoring(
-    name: Endpoint,
-    to: Annotated[Path, typer.Option("--to", help="The folder to write.")] = Path("monitoring"),
-    storage: StorageOption = None,
-) -> None:
-    """Write Prometheus' configuration, alert rules and a Grafana dashboard for an endpoint that is up."""
-    from jobs.endpoints.monitor import write_monitoring as write
-
-    write(root_of(storage), name, to)
