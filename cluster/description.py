@@ -92,6 +92,12 @@ class ClusterFile(Config):
     idle_minutes: PositiveInt = 10
     """A node above `min_nodes` that did nothing for so long is given back."""
 
+    @model_validator(mode="after")
+    def _head_is_no_group(self) -> ClusterFile:
+        if "head" in self.nodes:
+            raise ConfigValueError("The name is the head's.", field="nodes.head", got="head", expected="another name")
+        return self
+
     @property
     def max_gpus(self) -> int:
         """GPUs that it can grow to."""

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from cluster.connect import Capacity, ClusterConfig, connected, prepare_environment
+from tests.two_nodes import two_nodes
+
+__all__ = ["two_nodes"]  # fixtures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 prepare_environment(embedded=True)  # before any test module imports Ray

@@ -1,0 +1,309 @@
+"""Several nodes on this machine: real `ray start` processes on loopback, kept by one supervisor.
+
+For trying what several nodes do (elastic training, scaling, failures) without having them, and for tests. Cores are
+what the description says, not what the machine has: a cluster may promise more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster import records
+from cluster.description import ClusterFile
+from cluster.errors import ClusterError, ConfigError, ResourceError
+from cluster.progress import ProgressFile
+from cluster.providers import NodeStatus
+from cluster.providers._local_nodes import (
+    HEAD,
+    LOOPBACK,
+    REDIS_PASSWORD_VARIABLE,
+    Config,
+    Places,
+    config_of,
+    head_ports,
+    machine_gpus,
+    node_names,
+    port_is_free,
+)  # fmt: skip
+from cluster.providers._local_processes import end, processes_of
+from cluster.providers._local_redis import redis_server
+from cluster.storage import read_json, write_json
+
+__all__ = ["Config", "Provider"]
+_CODE = Path(__file__).resolve().parents[2]
+_UP_S, _DOWN_S, _POLL_S = 300.0, 20.0, 0.1
+_MODULE = "cluster.providers._local_supervisor"
+_LINES = 15
+
+
+class Provider:
+    """A cluster of this machine; see `cluster.providers.Provider`."""
+
+    def __init__(self, file: ClusterFile) -> None:
+        self._file = file
+        config_of(file)
+        self._folder = records.folder_of(file.name)
+        needed = sum(group.gpu.count * group.max_nodes for group in file.nodes.values() if group.gpu is not None)
+        if needed > len(machine_gpus()):
+            raise ResourceError(
+                "The machine has too few GPUs: nodes cannot share one.", field="nodes", got=f"{needed} at most",
+                expected=f"at most {len(machine_gpus())}", fix="lower max_nodes or gpu.count",
+            )  # fmt: skip
+        if file.head.redis is not None:
+            if file.head.redis.address is None:
+                redis_server()
+            elif not os.environ.get(REDIS_PASSWORD_VARIABLE):
+                raise ConfigError(
+                    "The password of Redis is missing.", field="head.redis.address", got=file.head.redis.address,
+                    expected=f"${REDIS_PASSWORD_VARIABLE} in the environment",
+                )  # fmt: skip
+
+    def up(self) -> None:
+        """Start it, or bring the number of nodes of one that is up to the description's; wait until all are alive."""
+        with self._alone():
+            running = self._supervisor()
+            if running is not None:
+                self._require_same_but_for_nodes()
+                self._write_description()
+                self._wait(running.pid)
+                return
+            self._clean()
+            self._require_ports()
+            try:
+                pid = self._start()
+                self._wait(pid)
+                self._record(pid)
+            except BaseException:
+                self._stop()
+                if not (self._folder / "cluster.json").exists():
+                    records.forget(self._file.name)
+                raise
+
+    def down(self) -> None:
+        """Stop everything at once, and forget it."""
+        with self._alone():
+            self._stop()
+            records.forget(self._file.name)
+
+    @property
+    def progress(self) -> ProgressFile:
+        """How far `up` is."""
+        return ProgressFile(self._folder.parent / f".{self._file.name}.progress")
+
+    def _start(self) -> int:
+        records.make_token(self._file.name)
+        self._write_description()
+        head_ports(self._file, Places(self._folder / "places.json"))
+        (self._folder / "nodes.json").unlink(missing_ok=True)
+        with (self._folder / "supervisor.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - a command of our own making
+                [sys.executable, "-m", _MODULE, str(self._folder)], cwd=_CODE, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True,
+            )  # fmt: skip
+        return process.pid
+
+    def _write_description(self) -> None:
+        write_json(self._folder / "description.json", self._file.model_dump(mode="json"))
+
+    def _record(self, pid: int) -> None:
+        ports = head_ports(self._file, Places(self._folder / "places.json"))
+        records.keep(
+            records.ClusterRecord(
+                name=self._file.name, provider="local", dashboard=f"http://{LOOPBACK}:{ports['dashboard-port']}",
+                address=f"{LOOPBACK}:{ports['port']}", storage=self._file.storage,
+                description=self._folder / "description.json", pid=pid,
+            )
+        )  # fmt: skip
+
+    def _wait(self, pid: int) -> None:
+        """Until all nodes are alive, and no others are left."""
+        wanted = {HEAD, *node_names(self._file)}
+        deadline = time.monotonic() + _UP_S
+        try:
+            while True:
+                rows = self._rows()
+                alive = {row["name"] for row in rows if row["state"] == "alive"}
+                if alive == wanted == {row["name"] for row in rows} and self._jobs_are_taken():
+                    return
+                self.progress.write(len(alive & wanted), len(wanted), _words(rows))
+                self._require_hope(pid, rows, deadline)
+                time.sleep(_POLL_S)
+        finally:
+            self.progress.clear()
+
+    def _jobs_are_taken(self) -> bool:
+        """Whether the dashboard answers, which starts after its head."""
+        return self._ask("/api/version") is not None
+
+    def _require_hope(self, pid: int, rows: list[dict[str, Any]], deadline: float) -> None:
+        hopeless = next((row for row in rows if row["state"] == "failed"), None)
+        hopeless = hopeless or next((row for row in rows if row["restarts"] > 1 and row["state"] != "alive"), None)
+        if hopeless is not None:
+            raise ClusterError(
+                "A node does not stay up.",
+                field=hopeless["name"],
+                got=_tail(self._folder / f"logs/{hopeless['name']}.log"),
+            )
+        if not _is_supervisor(pid, self._folder):
+            raise ClusterError("The cluster's supervisor ended.", got=_tail(self._folder / "supervisor.log"))
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                "The cluster does not come up.", field=self._file.name, got=_words(rows), expected="all nodes alive",
+                fix="see supervisor.log and logs/ in the cluster's folder",
+            )  # fmt: skip
+
+    def _require_same_but_for_nodes(self) -> None:
+        """Nodes may be more or fewer, groups may come and go; all else needs another cluster."""
+        there = ClusterFile.model_validate(read_json(self._folder / "description.json"))
+        if (field := _difference(there, self._file)) is not None:
+            raise ClusterError(
+                "A cluster of that name is up, with another description.", field=field, got=self._file.name,
+                expected="the same, but for min_nodes and max_nodes of groups, and new or left-out groups",
+                fix=f"raysmith cluster down {self._file.name}",
+            )  # fmt: skip
+
+    def _require_ports(self) -> None:
+        config = config_of(self._file)
+        for field, port in (("port", config.port), ("dashboard_port", config.dashboard_port)):
+            if port is not None and not port_is_free(port):
+                raise ResourceError(
+                    "The port is in use.", field=f"provider.{field}", got=port, expected="a free one",
+                    fix="leave the key out: a free one is taken",
+                )  # fmt: skip
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return read_json(self._folder / "nodes.json") or []
+
+    def _supervisor(self) -> psutil.Process | None:
+        """The process that keeps it, where it is up."""
+        for process in psutil.process_iter():
+            if _is_supervisor(process.pid, self._folder):
+                return process
+        return None
+
+    def _stop(self) -> None:
+        if (supervisor := self._supervisor()) is not None:
+            supervisor.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + _DOWN_S
+            while time.monotonic() < deadline and _is_supervisor(supervisor.pid, self._folder):
+                time.sleep(0.05)
+            with contextlib.suppress(psutil.Error):
+                if _is_supervisor(supervisor.pid, self._folder):
+                    supervisor.kill()
+        self._clean()
+
+    def _clean(self) -> None:
+        """End what a supervisor that was killed has left."""
+        end(processes_of(self._folder))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One command at a time changes it."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = self._folder.parent / f".{self._file.name}.lock"
+        with lock.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ClusterError(
+                    "Another command is changing the cluster.", field=self._file.name, fix="wait for it"
+                ) from None
+            yield
+
+    def status(self) -> list[NodeStatus]:
+        """The nodes: what the supervisor says of them, and what Ray does."""
+        known = {node["node_id"]: node for node in self._ray_nodes()}
+        up = self._supervisor() is not None
+        found = []
+        for row in self._rows():
+            node = known.get(row["node_id"])
+            state = row["state"] if up else "dead"
+            if state == "alive" and (node is None or node["state"] != "ALIVE"):
+                state = "not in the cluster"
+            restarts = f", restarted {row['restarts']} times" if row["restarts"] else ""
+            detail = (
+                f"process {row['pid']}{restarts}" if up else "its supervisor has gone: `cluster up` starts it again"
+            )
+            found.append(NodeStatus(row["name"], row["group"], state, _resources(node), detail))
+        return found
+
+    def _ray_nodes(self) -> list[dict[str, Any]]:
+        answer = self._ask("/api/v0/nodes?limit=1000&detail=true") or {}
+        nodes: list[dict[str, Any]] = answer.get("data", {}).get("result", {}).get("result", [])
+        return nodes
+
+    def _ask(self, path: str) -> Any:
+        """What the dashboard answers, or None."""
+        if not (self._folder / "places.json").exists():
+            return None
+        with contextlib.suppress(OSError, json.JSONDecodeError):
+            port = read_json(self._folder / "places.json")[HEAD]["ports"]["dashboard-port"]
+            token = (self._folder / "token").read_text(encoding="utf-8")
+            request = urllib.request.Request(
+                f"http://{LOOPBACK}:{port}{path}", headers={"Authorization": f"Bearer {token}"}
+            )  # fmt: skip
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http, of loopback
+                return json.load(answer)
+        return None
+
+    def render(self, folder: Path) -> list[Path]:
+        """A shell script with the commands that the supervisor runs."""
+        from cluster.providers._local_render import script
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self._file.name}.sh"
+        path.write_text(script(self._file), encoding="utf-8")
+        path.chmod(0o755)
+        return [path]
+
+
+def _is_supervisor(pid: int, folder: Path) -> bool:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.cmdline()[-2:] == [_MODULE, str(folder)]
+    return False
+
+
+def _difference(one: ClusterFile, other: ClusterFile) -> str | None:
+    """The first key in which two descriptions differ, that a cluster which is up cannot take over."""
+    left, right = one.model_dump(mode="json"), other.model_dump(mode="json")
+    for name in left["nodes"].keys() & right["nodes"].keys():
+        for key in left["nodes"][name]:
+            if key not in {"min_nodes", "max_nodes"} and left["nodes"][name][key] != right["nodes"][name][key]:
+                return f"nodes.{name}.{key}"
+    return next((key for key in left if key not in {"nodes", "idle_minutes"} and left[key] != right[key]), None)
+
+
+def _words(rows: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{row['name']} {row['state']}" for row in rows)
+
+
+def _tail(file: Path) -> str:
+    try:
+        return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:])
+    except OSError as error:
+        return str(error)
+
+
+def _resources(node: dict[str, Any] | None) -> str:
+    """Such as `2 CPUs, 1 × H100`."""
+    if node is None:
+        return ""
+    total = node["resources_total"]
+    kind = next((key.split(":", 1)[1] for key in total if key.startswith("accelerator_type:")), "GPU")
+    gpus = [f"{total['GPU']:g} × {kind}"] if total.get("GPU") else []
+    return ", ".join([f"{total.get('CPU', 0):g} CPUs", *gpus])
