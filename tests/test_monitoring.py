@@ -19,9 +19,11 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from cluster.errors import ConfigError
-from cluster.monitoring.metrics import SERVING, make
-from cluster.monitoring.write import alert_groups, dashboards, write
-from tests.alert_cases import CASES, EVALUATED_AT, Series
+from cluster.monitoring.metrics import LEARNING, NODES, RUNS, SERVING, TRAINING, make
+from cluster.monitoring.prometheus import runs_job
+from cluster.monitoring.write import alert_groups, dashboards, write, write_jobs
+from tests import alert_cases, alert_cases_runs
+from tests.alert_cases import EVALUATED_AT, Series
 from tests.conftest import REPOSITORY
 from tests.prometheus_server import PROMTOOL, alerts, needs_prometheus, prometheus_of, query, until
 
@@ -30,11 +32,14 @@ PANELS = [panel for board in dashboards().values() for _, panels in board.rows f
 IN_RULES = [alert.expression for group in alert_groups().values() for alert in group]
 # Grafana's variables as they are when everything is chosen.
 IN_PANELS = [
-    re.sub(r"\$(model|adapter)", ".*", query.expression.replace("$__rate_interval", "5m"))
+    re.sub(r"\$(model|adapter|run|sweep|instance)", ".*", query.expression.replace("$__rate_interval", "5m"))
     for panel in PANELS
     for query in panel.queries
 ]
-SERIES = {name: metric for metric in SERVING for name in metric.series}
+OURS = (*SERVING, *RUNS)
+SERIES = {name: metric for metric in (*OURS, *TRAINING, *LEARNING, *NODES) for name in metric.series}
+CASES = alert_cases.CASES | alert_cases_runs.CASES
+OFFERED = {"instance", "job", "le", "cluster"}  # by Prometheus, of every series
 
 
 def promtool(*arguments: str | Path) -> str:
@@ -55,10 +60,14 @@ def used(expression: str) -> set[tuple[str, frozenset[str]]]:
     """Each series that an expression reads, with the labels it is selected by."""
     bare = re.sub(r"\b(by|on|ignoring|group_left|group_right|without)\s*\([^)]*\)", " ", expression)
     found = re.findall(
-        r"(?<![\w.])([a-zA-Z_:][\w:]*)\s*(?:\{([^}]*)\})?(?!\w|\s*\()", re.sub(r"\[\w+\]|offset \w+", " ", bare)
+        r"(?<![\w.])([a-zA-Z_:][\w:]*)\s*(?:\{([^}]*)\})?(?!\w|\s*\()", re.sub(r"\[[\w:]+\]|offset \w+", " ", bare)
     )
     keywords = {"and", "or", "unless", "bool", *re.findall(r"(\w+)\s*\(", bare)}
-    return {(name, frozenset(re.findall(r"(\w+)\s*[=!]~?", where))) for name, where in found if name not in keywords}
+    return {
+        (name, frozenset(re.findall(r"(\w+)\s*[=!]~?", where)))
+        for name, where in found
+        if name not in keywords and name not in {"Inf", "NaN"}
+    }
 
 
 def test_used_names_are_read_as_promql_reads_them() -> None:
@@ -72,29 +81,26 @@ def test_every_name_and_label_is_in_the_table(expression: str) -> None:
     assert names
     for name, labels in names - {("up", frozenset()), ("up", frozenset({"job"}))}:
         assert name in SERIES, expression
-        assert labels <= {*SERIES[name].labels, "le"}, expression
+        assert labels <= {*SERIES[name].labels, *OFFERED}, expression
     grouped = {label for group in re.findall(r"(?:by|on) \(([^)]*)\)", expression) for label in group.split(", ")}
-    assert grouped <= {
-        "instance",
-        "le",
-        *(label for name, _ in names if name in SERIES for label in SERIES[name].labels),
-    }
+    assert grouped <= OFFERED | {label for name, _ in names if name in SERIES for label in SERIES[name].labels}
 
 
 def test_every_metric_is_on_a_dashboard_or_watched() -> None:
     shown = {name for expression in [*IN_RULES, *IN_PANELS] for name, _ in used(expression)}
-    assert [metric.name for metric in SERVING if not shown & set(metric.series)] == []
+    assert [metric.name for metric in SERIES.values() if not shown & set(metric.series)] == []
 
 
-@pytest.mark.parametrize("metric", SERVING, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", OURS, ids=lambda metric: metric.name)
 def test_the_table_makes_what_it_says(metric: Any) -> None:
     registry = CollectorRegistry()
-    made = make(registry, [metric])[metric.name].labels(*metric.labels)
+    made = make(registry, [metric])[metric.name]
+    made = made.labels(*metric.labels) if metric.labels else made
     made.observe(1) if metric.kind == "histogram" else made.inc()
     text = generate_latest(registry).decode()
     assert f"# TYPE {metric.name} {metric.kind}" in text
     for name in metric.series:
-        line = next(line for line in text.splitlines() if line.startswith(name + "{"))
+        line = next(line for line in text.splitlines() if re.match(rf"{name}[{{ ]", line))
         assert all(f'{label}="{label}"' in line for label in metric.labels)
     if metric.kind == "histogram":
         assert list(metric.buckets) == sorted(set(metric.buckets))
@@ -104,7 +110,7 @@ def test_the_table_makes_what_it_says(metric: Any) -> None:
 @needs_prometheus
 def test_metrics_keep_to_prometheus_naming() -> None:
     registry = CollectorRegistry()
-    make(registry, SERVING)
+    make(registry, OURS)
     done = subprocess.run(
         [str(PROMTOOL), "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
     )
@@ -141,16 +147,24 @@ def unit_test(series: Series, firing: set[str]) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The rule file of each group."""
+    folder = tmp_path_factory.mktemp("rules")
+    return {path.stem: path for path in write_jobs(folder, [runs_job("127.0.0.1:1")], 10).rules}
+
+
 @needs_prometheus
 @pytest.mark.parametrize("case", CASES)
-def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path, key_file: Path, case: str) -> None:
+def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path, rules: dict[str, Path], case: str) -> None:
     series, firing = CASES[case]
-    paths = write(tmp_path / "out", ["127.0.0.1:8000"], key_file)
+    # Those that read none of the series would only take time.
+    groups = ["serving"] if case in alert_cases.CASES else ["training", "rl", "nodes"]
     test_file = tmp_path / "test.yml"
     test_file.write_text(
         yaml.safe_dump(
             {
-                "rule_files": [str(path) for path in paths.rules],
+                "rule_files": [str(rules[group]) for group in groups],
                 "evaluation_interval": "30s",
                 "tests": [unit_test(series, firing)],
             }
@@ -160,9 +174,8 @@ def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path, key_file: Pa
 
 
 def test_every_alert_has_a_case_that_fires_it() -> None:
-    assert {alert.name for alert in alert_groups()["serving"]} == {
-        name for _, firing in CASES.values() for name in firing
-    }
+    alerts = {alert.name for group in alert_groups().values() for alert in group}
+    assert alerts == {name for _, firing in CASES.values() for name in firing}
 
 
 def test_every_alert_says_what_to_do() -> None:
@@ -176,9 +189,9 @@ def test_every_alert_says_what_to_do() -> None:
 
 def test_the_guide_lists_every_metric_and_alert() -> None:
     guide = (REPOSITORY / "docs/monitoring.md").read_text()
-    for metric in SERVING:
+    for metric in OURS:
         assert f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} |" in guide
-    for alert in alert_groups()["serving"]:
+    for alert in [alert for group in alert_groups().values() for alert in group]:
         assert f"| {alert.name} | {alert.severity} |" in guide
 
 
@@ -198,7 +211,10 @@ def test_dashboards_are_importable(tmp_path: Path, key_file: Path) -> None:
     for path in write(tmp_path, ["127.0.0.1:8000"], key_file).dashboards:
         board = json.loads(path.read_text())
         assert board["id"] is None
-        assert {"datasource", "model", "adapter"} <= {variable["name"] for variable in board["templating"]["list"]}
+        offered = {variable["name"] for variable in board["templating"]["list"]}
+        assert "datasource" in offered
+        asked = {target["expr"] for panel in board["panels"] for target in panel.get("targets", [])}
+        assert {name for text in asked for name in re.findall(r"\$(\w+)", text)} <= offered | {"__rate_interval"}
         panels = board["panels"]
         assert len({panel["id"] for panel in panels}) == len(panels)
         taken: set[tuple[int, int]] = set()
@@ -291,7 +307,7 @@ def test_a_real_prometheus_reads_a_live_exporter_and_raises_alerts(tmp_path: Pat
         with prometheus_of(paths.prometheus.parent) as url:
             until(lambda: [one for one in query(url, "up == 1") if one["metric"]["instance"] == live])
             stored = {one["metric"]["__name__"] for one in query(url, '{job="raysmith-serving", model="support"}')}
-            assert set(SERIES) <= stored
+            assert {name for metric in SERVING for name in metric.series} <= stored
             (answered,) = query(url, "sum by (model, version) (raysmith_requests_total)")
             assert (answered["metric"], answered["value"][1]) == ({"model": "support", "version": "2"}, "7")
             for expression in IN_PANELS:

@@ -1,1 +1,1 @@
-"""Watching endpoints: the metrics they publish, and alert rules, dashboards and scrape settings made from them."""
+"""Watching runs, endpoints and nodes: their metrics, and alert rules, dashboards and scrape settings made from them."""

@@ -10,6 +10,11 @@ def total(name: str, by: Sequence[str], where: str = "") -> str:
     return f"sum by ({', '.join(by)}) ({_selected(name, where)})"
 
 
+def newest(name: str, by: Sequence[str] = ("run",), where: str = "") -> str:
+    """The greatest value of a gauge, for each combination of the labels `by`."""
+    return f"max by ({', '.join(by)}) ({_selected(name, where)})"
+
+
 def rate(name: str, by: Sequence[str], window: str, where: str = "") -> str:
     """How fast a counter grows, a second."""
     return f"sum by ({', '.join(by)}) (rate({_selected(name, where)}[{window}]))"

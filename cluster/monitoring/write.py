@@ -1,4 +1,4 @@
-"""Write what Prometheus and Grafana need to watch endpoints."""
+"""Write what Prometheus and Grafana need to watch endpoints and runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import yaml
 
 from cluster.config import FromFolder
 from cluster.monitoring.dashboard import Dashboard
-from cluster.monitoring.prometheus import prometheus_config
+from cluster.monitoring.prometheus import endpoints_job, prometheus_config
 from cluster.monitoring.rules import Alert, rule_file
+from cluster.storage import write_atomically
 
 RULES = "rules"
 DASHBOARDS = "dashboards"
@@ -45,18 +46,24 @@ def dashboards() -> dict[str, Dashboard]:
 
 
 def write(folder: Path, targets: Sequence[str], key_file: Path, interval_s: int = 10) -> Paths:
-    """Write Prometheus's configuration, alert rules and Grafana dashboards into a folder.
+    """Write Prometheus's configuration, alert rules and Grafana dashboards for endpoints into a folder.
 
     Args:
         folder: made if it is not there; files of an earlier call are replaced.
-        targets: endpoints to read, such as `cluster.monitoring.prometheus.LOOPBACK`: see `prometheus_config`.
+        targets: endpoints to read, such as `cluster.monitoring.prometheus.LOOPBACK`: see `endpoints_job`.
         key_file: holds an endpoint's API key; the configuration names the file.
         interval_s: time between two readings, seconds.
 
     Raises:
-        ConfigError: a target is no address, or the key file holds no key.
+        ConfigError: a target is no address, there is none, or the key file holds no key.
     """
-    config = prometheus_config(targets, key_file, interval_s, [f"{RULES}/*.yml"])
+    job = endpoints_job(targets, key_file)
+    return write_jobs(folder, [job] if targets else [], interval_s)
+
+
+def write_jobs(folder: Path, jobs: Sequence[dict[str, Any]], interval_s: int) -> Paths:
+    """The same for whatever jobs Prometheus is to read (`cluster.monitoring.prometheus` makes them)."""
+    config = prometheus_config(jobs, interval_s, [f"{RULES}/*.yml"])
     for name in (RULES, DASHBOARDS):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return Paths(
@@ -82,5 +89,5 @@ def _yaml(value: object) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, text)  # Prometheus may be reading it
     return path

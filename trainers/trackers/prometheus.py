@@ -1,11 +1,13 @@
 """Gauges on Ray's own metrics port, where Prometheus finds every node: `ray_raysmith_train_loss{run="NAME"}` and so on.
 
 Ray collects them about every ten seconds and keeps the last value, so they say how a training stands, not how each
-step went.
+step went. Ray drops what is no finite number, so `finite` tells of such a loss; a worker that trains one thing after
+another keeps the gauges of all, so `open` tells which goes on.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,17 +25,19 @@ class Config(PluginConfig):
 
 
 class Tracker:
-    """One gauge a figure, and `raysmith_train_step`."""
+    """One gauge a figure, and `step`, `steps`, `finite` and `open`."""
 
-    def __init__(self, _config: Config, run: str, _folder: Path, _resolved: dict[str, Any], first_step: int) -> None:
+    def __init__(self, _config: Config, run: str, _folder: Path, resolved: dict[str, Any], first_step: int) -> None:
         self._run = run
         self._gauges: dict[str, Gauge] = {}
-        self._set("step", first_step)
+        for key, value in {"step": first_step, "steps": resolved.get("steps", 0), "finite": 1, "open": 1}.items():
+            self._set(key, value)
 
     def step(self, step: int, figures: dict[str, float]) -> None:
         """Set the gauges."""
         for key, value in {**figures, "step": step}.items():
             self._set(key, value)
+        self._set("finite", float(math.isfinite(figures.get("loss", 0.0))))
 
     def _set(self, key: str, value: float) -> None:
         from ray.util.metrics import Gauge
@@ -44,4 +48,5 @@ class Tracker:
         self._gauges[key].set(value, tags={"run": self._run})
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Say that the training is over."""
+        self._set("open", 0)
