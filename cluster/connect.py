@@ -18,6 +18,7 @@ from pydantic import Field, PositiveInt
 
 from cluster.config import Config
 from cluster.errors import ClusterError, RaysmithError, ResourceError
+from cluster.token import keep_token
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -62,6 +63,8 @@ class ClusterConfig(Config):
     """GPUs a training worker: 0 or 1 (one process drives one GPU)."""
     num_cpus: PositiveInt | None = None
     """Cores that an embedded cluster offers; default: all of this machine."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Place in the queue of a cluster that several share (docs/jobs.md): a higher one goes first; who runs, stays."""
 
     @property
     def min_workers(self) -> int:
@@ -189,14 +192,19 @@ def prepare_environment(*, embedded: bool) -> None:
     Ray uses a token with a running cluster only when told to, and then refuses to go on without one, although a cluster
     may well have none: so it is told to when there is a token.
     """
+    if embedded and not _is_given():
+        keep_token()
     running = {**_ENVIRONMENT, **_TOKEN} if _has_token() else _ENVIRONMENT
     for key, value in (_EMBEDDED if embedded else running).items():
         os.environ.setdefault(key, value)
 
 
 def _has_token() -> bool:
-    given = any(os.environ.get(key) for key in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return given or (Path.home() / ".ray" / "auth_token").is_file()
+    return _is_given() or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _is_given() -> bool:
+    return any(os.environ.get(key) for key in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
 
 
 def _remove_abandoned(parent: Path) -> None:

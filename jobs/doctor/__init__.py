@@ -1,0 +1,1 @@
+"""`raysmith doctor`: looks at this machine, and at a cluster or a job if one is named; says what to do."""

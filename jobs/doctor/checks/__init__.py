@@ -1,0 +1,1 @@
+"""Areas that `raysmith doctor` looks at, one file each."""
