@@ -47,7 +47,7 @@ def _waiting(subject: Subject) -> Finding:
     environment = subject.environment
     spins = []
     if environment.get("OMP_WAIT_POLICY", "").lower() == "active":
-        spins.append("OMP_WAIT_POLICY=active")
+        spins.append(f"OMP_WAIT_POLICY={environment['OMP_WAIT_POLICY']}")
     if environment.get("KMP_BLOCKTIME", "").lower() in _FOREVER:
         spins.append(f"KMP_BLOCKTIME={environment['KMP_BLOCKTIME']}")
     if environment.get("GOMP_SPINCOUNT", "").lower() in _FOREVER:
