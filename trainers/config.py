@@ -183,6 +183,22 @@ class DivergenceConfig(Config):
     """… for so many steps on end."""
 
 
+class WatchdogConfig(Config):
+    """When workers that show no sign of life are taken for hung: their stacks are kept, and they are started again from
+    the newest checkpoint (which counts for `checkpoint.max_failures`).
+    """
+
+    off: bool = False
+    """Do not watch."""
+    factor: PositiveFloat = 10.0
+    """A step may take so many times the median of the last hundred …"""
+    least_s: PositiveFloat = 300.0
+    """… and always so many seconds."""
+    other_s: PositiveFloat = 1800.0
+    """Seconds that may pass without a sign of life in all that is no step: the start with the first step, between the
+    batches of a held-out measurement; where an objective works on one worker alone, what it needs for that is added."""
+
+
 class TrainConfig(Config):
     """One training stage."""
 
@@ -233,6 +249,8 @@ class TrainConfig(Config):
     """Held-out measurements while training."""
     divergence: DivergenceConfig = DivergenceConfig()
     """When to stop because it has gone wrong."""
+    watchdog: WatchdogConfig = WatchdogConfig()
+    """When to take it for hung."""
     trackers: list[Annotated[PluginConfig, FromFolder("trainers.trackers")]] = Field(
         default=["tensorboard", "prometheus"], validate_default=True
     )

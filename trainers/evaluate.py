@@ -124,11 +124,15 @@ def measure_sharded(
     heldout: TokenData,
     config: ScheduleConfig,
     sum_over_workers: Callable[[list[float]], list[float]],
+    alive: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Held-out figures of the model in training, its workers sharing the examples; `loss` and the objective's own.
 
     Every worker takes as many batches as every other, as sharded weights demand: what is left over is filled with the
     first example, which then does not count.
+
+    Args:
+        alive: called after each batch.
     """
     import torch
     import torch.distributed as dist
@@ -148,6 +152,7 @@ def measure_sharded(
                 counted = 1.0 if members else 0.0
                 _add(sums, {"terms": counted * batch.terms, "loss": counted * float(total)})
                 _add(sums, {name: counted * float(value) for name, value in engine.module.figures.items()})
+                alive()
     finally:
         engine.train()
     names = sorted(sums)

@@ -14,14 +14,22 @@ from cluster.errors import ClusterError, RaysmithError
 from trainers.config import TrainConfig
 from trainers.loop import Job
 from trainers.outcome import read_failure, read_memory, read_outcome
+from trainers.watchdog import Watchdog
 from trainers.worker import Series, series_worker, worker
 
 
-def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
+def _nothing(_text: str) -> None: ...
+
+
+def train(job: Job, cluster: ClusterConfig, tell: Callable[[str], None] = _nothing) -> dict[str, Any]:
     """Run a training until its end, restarting workers that die, and write its result to `job.output`.
 
     The run is known to Ray Train by `job.name`; started again after a kill, it goes on from the newest checkpoint that
-    was complete, with as many workers as the cluster now has between `cluster.workers`' bounds.
+    was complete, with as many workers as the cluster now has between `cluster.workers`' bounds. Workers that hang are
+    killed and started again (`train.watchdog`).
+
+    Args:
+        tell: given a line for the user when workers hung.
 
     Returns:
         See `result_of_training`.
@@ -32,7 +40,8 @@ def train(job: Job, cluster: ClusterConfig) -> dict[str, Any]:
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     try:
-        _fit(worker, {"job": job}, cluster, job.folder, job.config.checkpoint.max_failures, wait_of(job.config))
+        with Watchdog(job.folder, lambda: job, tell):
+            _fit(worker, {"job": job}, cluster, job.folder, job.config.checkpoint.max_failures, wait_of(job.config))
     except ClusterError as error:
         raise read_failure(job.folder, job.attempt) or error from None
     found = result_of_training(job)
@@ -111,9 +120,9 @@ class Workers:
 
     def _run(self) -> None:
         try:
-            _fit(
-                series_worker, {"folder": self._series.folder}, self._cluster, self._folder, _MAX_RESTARTS, self._wait_s
-            )
+            arguments = {"folder": self._series.folder}
+            with Watchdog(self._series.folder, self._series.current, _nothing):
+                _fit(series_worker, arguments, self._cluster, self._folder, _MAX_RESTARTS, self._wait_s)
         except BaseException as error:  # the caller's thread learns of it, whatever it is
             self._error = error
 

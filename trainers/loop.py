@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from cluster.errors import TrainingError
 from cluster.progress import ProgressFile
 from trainers.config import TrainConfig
 from trainers.gate import Gate
+from trainers.heartbeat import MEASURE, ROUND, SAVE, STEP, WAIT
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -114,11 +116,16 @@ class Training:
         from trainers.checkpoint import checkpoint_folder
         from trainers.data.store import TokenData
         from trainers.formats import HELDOUT, TRAIN
+        from trainers.heartbeat import Heartbeat
         from trainers.metrics import Events
         from trainers.saver import Saver, restore
+        from trainers.spans import Spans
         from trainers.states import forget_dummy_step
 
         self.job, self.config, self.rank, self.workers = job, job.config, rank, workers
+        self.heart, self.spans = Heartbeat(job.folder, rank), Spans(job, rank)
+        self._stalled_s = 0.0
+        """Seconds that saves have held up since the last step's figures."""
         torch.set_num_threads(job.threads)
         torch.manual_seed(job.config.seed)
         self.data = TokenData(job.tokens / TRAIN)
@@ -139,8 +146,9 @@ class Training:
         evaluation = job.config.evaluation
         self.keep_best = job.config.checkpoint.keep_best or bool(evaluation and evaluation.publish == "best")
         self.saver: Saver = Saver(
-            folder, job.config.checkpoint, self.engine.device, keep_best=self.keep_best, event=self.event
-        )
+            folder, job.config.checkpoint, self.engine.device, keep_best=self.keep_best, event=self.event,
+            written=lambda step, seconds: self.spans.write("written", seconds, step=step),
+        )  # fmt: skip
         if self.first:
             self.event(f"resumed at step {self.first} with {workers} workers")
 
@@ -157,7 +165,9 @@ class Training:
         finally:
             if log is not None:
                 log.close()
-        self.saver.require_saved()
+        self.heart.enter(SAVE)
+        with self.spans.of("checkpoint", self.config.steps):
+            self.saver.require_saved()
         write_memory(self.job, self.rank, self.built.bytes_before)
         if self.rank == 0:
             write_outcome(self.job, self.workers, self.state.best, self.state.stopped, self.built.parameters)
@@ -165,10 +175,19 @@ class Training:
     def _all_steps(self, log: StepLog | None) -> None:
         with self._feed() as feed:
             self.feed = feed
+            alone = hasattr(self.config.objective, "alone_s")
             for step in range(self.first, self.config.steps):
                 if self.state.stopped:
                     break
-                self._step(step, feed.next(), log)
+                if alone:
+                    self.heart.enter(ROUND)
+                data = feed.next()
+                if step > self.first:  # the first compiles, and fills caches
+                    self.heart.enter(STEP)
+                elif log is not None and log.before is not None:
+                    seconds = time.time() - data.waited_s - log.before["time"]
+                    self.spans.write("restart", seconds, step=step, after=log.before["attempt"])
+                self._step(step, data, log)
 
     def _feed(self) -> Any:
         from trainers.data.feed import Feed
@@ -186,20 +205,30 @@ class Training:
         seconds = time.perf_counter() - began  # without held-out measurements, which are not training
         last, saved = step + 1 == self.config.steps, False
         measured = self._measure(step, last)
+        sums["checkpoint_s"], self._stalled_s = self._stalled_s, 0.0
         self._guard(step, sums["loss"], data)
         if log is not None:
             log.step(step, sums, data, measured, seconds, self.built.flops(sums))
         due = (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped
         if due or (self.keep_best and self.state.best_step == step + 1):
-            self.saver.save(self.engine, step + 1, measured.get("loss"), self.state.kept())
+            self._save(step + 1, measured.get("loss"))
             saved = True
         if measured and self.job.gate is not None and not last:
             self.saver.finish()
             self._wait_at(self.job.gate, step + 1)
             if self.state.stopped and not saved:
-                self.saver.save(self.engine, step + 1, measured["loss"], self.state.kept())
+                self._save(step + 1, measured["loss"])
+
+    def _save(self, step: int, heldout_loss: float | None) -> None:
+        self.heart.enter(SAVE)
+        began = time.perf_counter()
+        self.saver.save(self.engine, step, heldout_loss, self.state.kept())
+        seconds = time.perf_counter() - began
+        self._stalled_s += seconds
+        self.spans.write("checkpoint", seconds, step=step)
 
     def _wait_at(self, gate: Gate, step: int) -> None:
+        self.heart.beat(WAIT)
         reason = gate.wait(step) if self.rank == 0 else None
         if self._sum([float(reason is not None)])[0]:
             self.state.stopped = reason or _TOLD
@@ -281,10 +310,13 @@ class Training:
             return {}
         from trainers.evaluate import measure_sharded
 
-        if hasattr(self.feed, "measure"):
-            figures: dict[str, float] = self.feed.measure(step + 1)
-        else:
-            figures = measure_sharded(self.engine, self.built.objective, self.heldout, evaluation, self._sum)
+        self.heart.enter(MEASURE)
+        with self.spans.of("measure", step + 1):
+            if hasattr(self.feed, "measure"):
+                figures: dict[str, float] = self.feed.measure(step + 1)
+            else:
+                alive = partial(self.heart.beat, MEASURE)
+                figures = measure_sharded(self.engine, self.built.objective, self.heldout, evaluation, self._sum, alive)
         state = self.state
         if state.best is None or figures["loss"] < state.best["heldout_loss"]:
             state.best = {"step": step + 1, "heldout_loss": figures["loss"]}

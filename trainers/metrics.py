@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ResourceError
-from cluster.rundir import read_metrics
-from cluster.storage import write_atomically
+from trainers.spans import keep_lines
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +54,8 @@ class StepLog:
 
         self._job, self._device = job, device
         self._rate = matrix_rate(device, dtype)
-        # Steps after the checkpoint are trained again: their old lines go, so that each step stands once. So do the
-        # lines of another training that ran under this name.
-        records = read_metrics(job.metrics_file)
-        kept = [one for one in records if one["training"] == job.name and one["step"] <= first_step]
-        write_atomically(job.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+        self.before = keep_lines(job, first_step)
+        """The newest line that was there."""
         self._file = job.metrics_file.open("a", encoding="utf-8")
         resolved = job.config.model_dump(mode="json")
         run_folder = job.metrics_file.parent

@@ -8,6 +8,7 @@ complete as soon as all have written, and all know of a failure, without another
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class Saver:
 
     Args:
         event: told, on worker 0, of what the user should know.
+        written: told, on worker 0, the step of a checkpoint that is complete, and the seconds since its save began.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Saver:
         *,
         keep_best: bool,
         event: Callable[[str], None],
+        written: Callable[[int, float], None] = lambda _step, _seconds: None,
     ) -> None:
         self._folder, self._config, self._device, self._keep_best, self._event = (
             folder,
@@ -66,6 +69,7 @@ class Saver:
             keep_best,
             event,
         )
+        self._written, self._began = written, 0.0
         self._rank, self._workers = dist.get_rank(), dist.get_world_size()
         self._marker: Marker | None = None
         self._thread: threading.Thread | None = None
@@ -76,6 +80,7 @@ class Saver:
     def save(self, engine: DeepSpeedEngine, step: int, heldout_loss: float | None, progress: dict[str, Any]) -> None:
         """Copy this worker's fragments and write them, beside training if it is so configured."""
         self.finish()
+        self._began = time.perf_counter()
         asynchronous = self._config.asynchronous
         pieces = [_copy(fragment) for fragment in fragments(engine)]
         self._marker = Marker(
@@ -116,6 +121,7 @@ class Saver:
             except OSError as error:
                 self._error = error
             else:
+                self._written(marker.step, time.perf_counter() - self._began)
                 self._sweep()
         outcome = [bool(failed) or self._error is not None, str(self._error or "")]
         gathered: list[Any] = [None] * self._workers

@@ -14,9 +14,10 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from cluster.errors import ConfigError, TrainingError
-from cluster.rundir import read_metrics
-from cluster.storage import read_json, write_atomically, write_json
+from cluster.storage import read_json, write_json
 from trainers.config import CheckpointConfig
+from trainers.heartbeat import MEASURE, STEP, WAIT, Heartbeat
+from trainers.spans import Spans, keep_lines
 from trainers.trackers import tracker_of
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class HostCallback(TrainerCallback):
         self._job, self._trainer, self._rank, self._checkpoints = job, trainer, rank, checkpoints
         self._began, self._seconds, self._tokens = 0.0, 0.0, 0
         self._log = _StepFile(job, first) if rank == 0 else None
+        self._heart, self._spans = Heartbeat(job.folder, rank), Spans(job, rank)
         self.best: dict[str, float] | None = None
         """Step and held-out loss of the best measurement; of worker 0."""
         self.stopped: str | None = None
@@ -110,6 +112,7 @@ class HostCallback(TrainerCallback):
         sums = torch.tensor([self._trainer.tokens, int(told is not None)], device=self._trainer.args.device)
         dist.all_reduce(sums)
         self._seconds, self._tokens = time.perf_counter() - self._began, int(sums[0])
+        self._heart.enter(STEP)
         if int(sums[1]):
             self.stopped = told or "told to stop; worker 0 knows why"
             control.should_training_stop = True
@@ -137,9 +140,14 @@ class HostCallback(TrainerCallback):
         if self._log is not None:
             self._log.write(state.global_step, figures, self._tokens, self._seconds)
 
+    def on_prediction_step(self, *_: Any, **__: Any) -> None:
+        """Say that a measurement goes on."""
+        self._heart.beat(MEASURE)
+
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002
         """Keep what was measured, that before training also for a later attempt; wait at the gate."""
         step, figures = state.global_step, _figures(given["metrics"])
+        self._spans.write("measure", float(given["metrics"].get("eval_runtime", 0.0)), step=step)
         if step == 0:
             if self._rank == 0:
                 write_json(self._job.folder / _BEFORE, figures)
@@ -149,6 +157,7 @@ class HostCallback(TrainerCallback):
             if self.best is None or figures["heldout_loss"] < self.best["heldout_loss"]:
                 self.best = {"step": step, "heldout_loss": figures["heldout_loss"]}
         if self._job.gate is not None and step < self._job.config.steps:
+            self._heart.beat(WAIT)
             reason = self._job.gate.wait(step) if self._rank == 0 else None
             said: list[str | None] = [reason]
             dist.broadcast_object_list(said, src=0)
@@ -181,10 +190,7 @@ class _StepFile:
     """metrics.jsonl, the trackers and the progress file."""
 
     def __init__(self, job: Job, first: int) -> None:
-        # Steps after the checkpoint are trained again: their old lines go, so that each step stands once. So do the
-        # lines of another training that ran under this name.
-        kept = [one for one in read_metrics(job.metrics_file) if one["training"] == job.name and one["step"] <= first]
-        write_atomically(job.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+        keep_lines(job, first)
         self._job = job
         self._file = job.metrics_file.open("a", encoding="utf-8")
         resolved, run_folder = job.config.model_dump(mode="json"), job.metrics_file.parent

@@ -17,6 +17,7 @@ from cluster.progress import ProgressFile
 from cluster.storage import read_json, write_json
 from trainers.config import TrainConfig
 from trainers.gate import Gate
+from trainers.heartbeat import OVER, START, Heartbeat, register
 from trainers.loop import Job
 from trainers.objectives import module_of
 from trainers.outcome import failed_before, write_failure
@@ -29,8 +30,10 @@ def worker(arguments: dict[str, Any]) -> None:
     """Train `arguments["job"]`, from the newest checkpoint if there is one, until it ends or stops early."""
     import ray.train
 
-    context = ray.train.get_context()
-    train(arguments["job"], context.get_world_rank(), context.get_world_size())
+    context, job = ray.train.get_context(), arguments["job"]
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    register(job.folder, rank, workers)
+    train(job, rank, workers)
 
 
 def train(job: Job, rank: int, workers: int) -> None:
@@ -39,11 +42,14 @@ def train(job: Job, rank: int, workers: int) -> None:
 
     if failed_before(job.folder, job.attempt):
         return  # restarting does not cure what failed: the driver raises it
+    heart = Heartbeat(job.folder, rank)
+    heart.beat(START)
     try:
         getattr(module_of(job.config.objective), "train", loop.train)(job, rank, workers)
     except RaysmithError as error:
         write_failure(job.folder, job.attempt, error)
         raise
+    heart.beat(OVER)
 
 
 def series_worker(arguments: dict[str, Any]) -> None:
@@ -54,6 +60,7 @@ def series_worker(arguments: dict[str, Any]) -> None:
 
     context, series = ray.train.get_context(), Series(arguments["folder"])
     rank, number = context.get_world_rank(), series.first_open()
+    register(series.folder, rank, context.get_world_size())
     dist.barrier()
     while (job := series.wait_for(number)) is not None:
         if rank == 0:
@@ -110,6 +117,11 @@ class Series:
         while self.is_done(number):
             number += 1
         return number
+
+    def current(self) -> Job | None:
+        """The job that the workers have begun and are not through with."""
+        number = self.first_open()
+        return decode(read_json(self._file(number, "job"))) if self._file(number, "starts").exists() else None
 
     def wait_for(self, number: int) -> Job | None:
         """The job of a number, as soon as there is one; None when there will be none."""

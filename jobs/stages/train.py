@@ -12,7 +12,7 @@ from cluster.artifacts import Manifest
 from cluster.config import digest
 from cluster.rundir import read_metrics
 from cluster.storage import read_json
-from jobs.console import bar, fact, title
+from jobs.console import bar, console, fact, title
 from jobs.context import Context, Made, Outcome
 from jobs.paths import with_absolute_paths
 from jobs.stages.evaluate import named_adapters
@@ -28,7 +28,7 @@ _HELDOUT_FILE = "heldout.json"
 # is computed, watched and saved, not what is computed.
 _FREE: dict[str, bool | set[str]] = {
     "checkpoint": True, "trackers": True, "deepspeed": True, "compile": True, "activation_checkpointing": True,
-    "divergence": True, "batch": {"micro"}, "evaluation": {"batch"}, "paged_optimizer": True,
+    "divergence": True, "watchdog": True, "batch": {"micro"}, "evaluation": {"batch"}, "paged_optimizer": True,
     "adapter": {"start"},  # its id counts, not its name
 }  # fmt: skip
 _FREE_OF_OBJECTIVES = {"head_chunk"}
@@ -143,7 +143,7 @@ def training_job(context: Context, inputs: dict[str, Manifest], config: TrainCon
 
 def _work(context: Context, job: Job) -> Made:
     with bar("train", job.progress):
-        result = launch(job, context.job.cluster)
+        result = launch(job, context.job.cluster, lambda text: console.print(f"  {text}", markup=False))
     report = summary(context.run.read_metrics()) | {key: value for key, value in result.items() if value is not None}
     events = read_metrics(job.metrics_file.with_name("events.jsonl"))
     report["events"] = [[one["attempt"], one["event"]] for one in events if one["training"] == job.name]

@@ -1,0 +1,192 @@
+"""The driver's watch over training workers: those that hang are looked into, killed, and so started again by Ray Train.
+
+Ray learns of a worker that dies, not of one that stands still: a deadlock, a collective that one side never joins, a
+stopped process or storage that does not answer would hold the cluster until someone looks. So a thread beside the
+driver's wait follows the training's signs of life (`trainers.heartbeat`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any
+
+from cluster.stacks import Found, Process, end_all, look_at_all
+from cluster.storage import write_atomically
+from trainers.heartbeat import OVER, START, STEP, WAIT, read_heartbeat, registered
+from trainers.loop import Job
+from trainers.metrics import Events
+
+_POLL_S = 2.0
+_STEPS = 100
+"""So many of the last steps make the median."""
+_TAIL_BYTES = 1_000_000
+
+
+class Pace:
+    """How long a training has shown no sign of life, and how long it may.
+
+    Times are the watcher's own: clocks of other machines count for nothing.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._config = job, job.config.watchdog
+        self._alone_s = float(getattr(job.config.objective, "alone_s", 0.0))
+        self._seen: Any = None
+        self._since = 0.0
+        self.phase = START
+        self.done = 0
+        """Steps that are done."""
+
+    def look(self, now: float, workers: Any, progress: dict[str, Any] | None, heart: dict[str, Any] | None) -> None:
+        """Take what there is to see: who the workers are, how far they are, and worker 0's last sign of life."""
+        self.phase = START if heart is None else str(heart["phase"])
+        self.done = self.done if progress is None else int(progress["done"])
+        if (workers, progress, heart) != self._seen:
+            self._seen, self._since = (workers, progress, heart), now
+
+    def restart(self, now: float) -> None:
+        """Count from now."""
+        self._since = now
+
+    def silent_s(self, now: float) -> float:
+        """Seconds since the last sign of life."""
+        return now - self._since
+
+    @property
+    def step_s(self) -> float | None:
+        """The median of the last steps, as the workers measured them; None before the first."""
+        seconds = [one["seconds"] for one in _last_lines(self._job.metrics_file) if one["training"] == self._job.name]
+        return median(seconds[-_STEPS:]) if seconds else None
+
+    def is_hung(self, now: float) -> bool:
+        """Whether the training has been silent for too long."""
+        # Nothing is too long below this; so the steps' times are read only when they matter.
+        return self.silent_s(now) > min(self._config.least_s, self._config.other_s) and (
+            self.silent_s(now) > self.limit_s
+        )
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds that may pass without a sign of life in this phase."""
+        if self.phase in (WAIT, OVER):
+            return math.inf
+        if self.phase == STEP and (step_s := self.step_s) is not None:
+            return max(self._config.least_s, self._config.factor * step_s)
+        return self._config.other_s + self._alone_s
+
+
+def _last_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:  # cut off at either end
+            continue
+    return found
+
+
+class Watchdog:
+    """Watches over the workers registered in `folder` for the length of a `with` block.
+
+    Args:
+        current: the job that they train now; None while they have none.
+        tell: given a line for the user when something was done.
+    """
+
+    def __init__(self, folder: Path, current: Callable[[], Job | None], tell: Callable[[str], None]) -> None:
+        self._folder, self._current, self._tell = folder, current, tell
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._watched: tuple[Path, Pace] | None = None
+        self._ended: list[Process] = []
+        """Workers that were found dead or were killed; nothing is asked of them again."""
+
+    def __enter__(self) -> Watchdog:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        told = ""
+        pause_s = _POLL_S
+        while not self._over.wait(pause_s):
+            try:
+                job = self._current()
+                if job is not None and not job.config.watchdog.off:
+                    pause_s = min(_POLL_S, job.config.watchdog.least_s / 5)
+                    self._look(job)
+            except Exception as error:  # whatever it is: the training is not to end because nobody can watch it
+                reason = f"{type(error).__name__}: {error}"
+                if reason != told:
+                    self._tell(f"the watchdog cannot look: {reason}")
+                told = reason
+
+    def _look(self, job: Job) -> None:
+        if self._watched is None or self._watched[0] != job.folder:
+            self._watched = (job.folder, Pace(job))
+        pace, now = self._watched[1], time.monotonic()
+        workers = registered(self._folder)
+        pace.look(now, workers, job.progress.read(), read_heartbeat(job.folder))
+        if not workers or workers == self._ended:
+            pace.restart(now)  # they are being started; that may wait for a machine, for ever
+        elif pace.is_hung(now):
+            self._act(job, pace, workers)
+            pace.restart(time.monotonic())
+
+    def _act(self, job: Job, pace: Pace, workers: list[Process]) -> None:
+        silent_s, found = pace.silent_s(time.monotonic()), look_at_all(workers)
+        self._ended = workers
+        if not any(one.alive for one in found):
+            unknown = sum(one.state == "unknown" for one in found)
+            if unknown:
+                self._say(job, f"{unknown} workers show no sign of life, and their nodes do not answer")
+            return  # dead ones are Ray Train's to start again
+        folder = self._write(job, pace, silent_s, list(zip(workers, found, strict=True)))
+        killed = end_all(workers)
+        at = f"in step {pace.done + 1}" if pace.phase == STEP else f"in phase `{pace.phase}` after step {pace.done}"
+        self._say(
+            job,
+            f"hang {folder.name}: no sign of life for {silent_s:.0f} s {at}; {killed} workers were killed and are "
+            f"started again; their stacks: {folder}",
+        )
+
+    def _say(self, job: Job, text: str) -> None:
+        Events(job, 0).write(text)
+        self._tell(text)
+
+    def _write(self, job: Job, pace: Pace, silent_s: float, found: list[tuple[Process, Found]]) -> Path:
+        """One file a worker; gives their folder."""
+        parent = job.metrics_file.parent / "attempts" / job.attempt / "stacks"
+        folder = parent / f"{len(list(parent.glob('*'))) + 1:03d}"
+        step = "an unknown time" if (step_s := pace.step_s) is None else f"{step_s:.3g} s"
+        for process, seen in found:
+            lines = (
+                f"hang {folder.name} of the training {job.name}, run {job.run}, attempt {job.attempt}",
+                f"seen at {datetime.now(UTC).isoformat(timespec='seconds')}",
+                f"no sign of life for {silent_s:.1f} s; {pace.limit_s:.1f} s are allowed in phase `{pace.phase}`",
+                f"{pace.done} steps are done; a step takes {step} (median of the last ones)",
+                f"worker {process.rank} of {len(found)}: process {process.pid} on {process.host} "
+                f"(node {process.node[:12]}), {seen.state}",
+            )
+            write_atomically(folder / f"rank-{process.rank}.txt", "\n".join(lines) + f"\n\n{seen.text}")
+        write_atomically(folder / "workers.json", json.dumps([process._asdict() for process, _ in found], indent=2))
+        return folder
