@@ -80,6 +80,7 @@ def _fill(adapted: PeftModel, folder: Path) -> None:
     """
     import torch
 
+    _require_weights(folder)
     adapted.load_adapter(str(folder), _START)
     with torch.no_grad():
         for name, layer in adapted.named_modules():
@@ -126,6 +127,7 @@ def load_adapted(base: Path, adapters: Mapping[str, Path], held: Held = "full") 
     model = load_model(base, torch.float32, held=held)
     adapted: Any = model
     for name, folder in adapters.items():
+        _require_weights(folder)
         if adapted is model:
             adapted = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
         else:
@@ -134,6 +136,15 @@ def load_adapted(base: Path, adapters: Mapping[str, Path], held: Held = "full") 
     if adapters:
         adapted.set_adapter(next(iter(adapters)))
     return adapted.eval()  # type: ignore[no-any-return]
+
+
+def _require_weights(folder: Path) -> None:
+    """Without safetensors peft would read a pickle."""
+    if not (folder / _WEIGHTS).is_file():
+        raise ModelError(
+            "The adapter has no weights in safetensors.", field=str(folder), got=f"no {_WEIGHTS}",
+            expected="an adapter as peft saves it", fix="pickled weights (*.bin) are not read: convert them",
+        )  # fmt: skip
 
 
 def _require_all_placed(adapted: PeftModel, name: str, folder: Path) -> None:
@@ -159,7 +170,7 @@ def merge(progress: ProgressFile, base: Path, adapter: Path, folder: Path) -> No
     import torch
     from transformers import AutoConfig
 
-    settings = AutoConfig.from_pretrained(str(base))
+    settings = AutoConfig.from_pretrained(str(base), local_files_only=True, trust_remote_code=False)
     if getattr(settings, "quantization_config", None) is not None:
         raise ModelError(
             "An adapter is not merged into a quantized base: it would be rounded with it, and much of the tune lost.",

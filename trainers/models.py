@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cluster.config import digest, file_digest
 from cluster.errors import ModelError
+from cluster.gguf_header import require_sound
 from trainers.config import Dtype, ModelConfig
 
 if TYPE_CHECKING:
@@ -88,9 +89,10 @@ def read_shape(source: ModelSource | Path) -> dict[str, Any]:
         return config
     from gguf import GGUFReader
 
+    require_sound(path)
     try:
         reader = GGUFReader(path)
-    except ValueError as error:
+    except (ValueError, IndexError, KeyError) as error:
         raise ModelError("The GGUF file is damaged.", field="model", got=f"{path.name}: {error}") from None
 
     def value(key: str) -> Any:
@@ -125,6 +127,7 @@ def convert(source: ModelSource, folder: Path, dtype: Dtype) -> None:
     arguments: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     location = str(source.path)
     if source.is_gguf:
+        require_sound(source.path)
         location = str(source.path.parent)
         arguments["gguf_file"] = source.path.name
     tokenizer = AutoTokenizer.from_pretrained(location, **arguments)

@@ -57,7 +57,9 @@ def make_probe(path: Path, file: Path) -> str:
         if path.suffix == ".gguf":
             from transformers import AutoTokenizer
 
-            tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+            tokenizer: Any = AutoTokenizer.from_pretrained(
+                path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
+            )
             loaded = factory.from_pretrained(
                 path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32,
                 local_files_only=True, trust_remote_code=False,

@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import Field
 
 from cluster.errors import HandoffError, ModelError
+from cluster.gguf_header import require_sound
 from cluster.handoff import TokenScores
 from serving.engines._base import EngineBase
 from serving.protocol import EngineConfig, RequestError
@@ -60,6 +61,7 @@ class Engine(EngineBase):
 
         if not model_path.is_file():
             raise ModelError("The model's file is not there.", field="model", got=model_path, expected="a GGUF file")
+        require_sound(model_path)
         # llama.cpp's server always listens. Here it listens on a socket that only this user can reach, with a key
         # that nobody knows: requests come through the application alone.
         self._folder = Path(tempfile.mkdtemp(prefix="raysmith-"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ModelError
+from cluster.gguf_header import require_sound
 
 _CONTROL, _USER_DEFINED = 3, 4
 """Types of tokens that stand for themselves in text: never split, never part of a word."""
@@ -22,6 +23,7 @@ class GgufFile:
         """
         import gguf
 
+        require_sound(path)
         try:
             reader = gguf.GGUFReader(path)
         except (OSError, ValueError, IndexError, KeyError) as error:

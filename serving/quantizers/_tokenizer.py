@@ -43,7 +43,7 @@ def add_tokenizer(writer: GGUFWriter, folder: Path, vocab_size: int) -> None:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         spec = json.loads(tokenizer.backend_tokenizer.to_str())
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
