@@ -37,7 +37,8 @@ _ENVIRONMENT = {
 # A head runs code for whoever reaches its ports, so an embedded one gets both a token and loopback; without the second
 # variable `ray.init` replaces a loopback address by the machine's own.
 _TOKEN = {"RAY_AUTH_MODE": "token"}
-_EMBEDDED = {**_ENVIRONMENT, **_TOKEN, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_STAY_ON_LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+_EMBEDDED = {**_ENVIRONMENT, **_TOKEN, _STAY_ON_LOOPBACK[0]: _STAY_ON_LOOPBACK[1]}
 
 
 class WorkerRange(Config):
@@ -105,6 +106,8 @@ def connected(config: ClusterConfig, keep_logs: Path | None = None) -> Iterator[
     Raises:
         ClusterError: the cluster cannot be reached or refuses the token.
     """
+    if config.address.startswith(f"{_LOOPBACK}:"):  # Ray would ask at the machine's own address, where nothing listens
+        os.environ.setdefault(*_STAY_ON_LOOPBACK)
     prepare_environment(embedded=config.address == "local")
     import ray
 
@@ -226,7 +229,10 @@ def _arguments(config: ClusterConfig) -> tuple[dict[str, Any], Path | None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": False}
     if config.address != "local":
         # Workers of a running cluster do not have this process's environment.
-        return {**quiet, "address": config.address, "runtime_env": {"env_vars": _HIDE_GPUS}}, None
+        running = {**quiet, "address": config.address, "runtime_env": {"env_vars": _HIDE_GPUS}}
+        # Of several nodes on one machine (cluster/providers/local.py), a job's driver belongs to the one that it is on.
+        own = os.environ.get("RAYSMITH_RAY_FOLDER") if config.address == "auto" else None
+        return {**running, **({"_temp_dir": own} if own else {})}, None
     # Unix socket paths hold 107 characters, so Ray's session folder needs a short parent.
     _remove_abandoned(Path(tempfile.gettempdir()))
     temporary = Path(tempfile.mkdtemp(prefix=f"rs-{os.getpid()}-"))

@@ -32,6 +32,8 @@ _NODE_PORTS = (
     "runtime-env-agent-port", "metrics-export-port",
 )  # fmt: skip
 _PORT_RANGE = range(20000, 32000)  # below those that the kernel gives to outgoing connections: free at a restart, too
+TEMPORARY_VARIABLE = "RAYSMITH_RAY_FOLDER"
+"""In the environment of all on a node: its `--temp-dir`, by which a driver finds the raylet of its own node."""
 _START = Path(__file__).with_name("_local_start.py")
 _DRAIN_S = 20
 _SETTINGS = {
@@ -71,6 +73,8 @@ class NodePlan(NamedTuple):
     command: list[str]
     environment: dict[str, str]
     """What it has beside the environment of `base_environment`."""
+    temporary: Path
+    """For Ray's files: a name of its own for the folder that all nodes share."""
 
 
 class Places:
@@ -175,7 +179,7 @@ def plan_head(file: ClusterFile, places: Places, temporary: Path, redis: str | N
         namespace: of this cluster's keys in it.
     """
     ports = head_ports(file, places)
-    flags = ["--head", "--dashboard-host=127.0.0.1", "--include-log-monitor=True"]
+    flags = ["--head", f"--dashboard-host={LOOPBACK}"]
     environment = {name: str(port) for name, port in places.ports(HEAD, _HEAD_VARIABLES).items()}
     if redis is not None:
         environment |= {"RAY_REDIS_ADDRESS": redis, "RAY_external_storage_namespace": namespace}
@@ -190,20 +194,27 @@ def plan_worker(file: ClusterFile, places: Places, temporary: Path, name: str, g
     gpus = places.gpus(name, what.gpu.count) if what.gpu is not None else []
     environment = {"RAY_NODE_MARKET_TYPE": "spot"} if what.spot else {}
     ports = places.ports(name, _NODE_PORTS)
-    return _plan(file, name, group, what, ports, temporary, [f"--address={address}"], environment, gpus)
+    flags = [f"--address={address}", "--include-log-monitor=False"]  # the head's reads the logs that all share
+    return _plan(file, name, group, what, ports, temporary, flags, environment, gpus)
 
 
 def _plan(
     file: ClusterFile, name: str, group: str, what: NodeGroup, ports: dict[str, int], temporary: Path,
     flags: list[str], environment: dict[str, str], gpus: list[str],
 ) -> NodePlan:  # fmt: skip
+    # Raylets of one machine look alike to a driver but for this folder's name; it is short for the paths of sockets.
+    temporary /= f"n{ports['node-manager-port']}"
     memory = [] if what.memory_gb is None else [f"--memory={int(what.memory_gb * 2**30)}"]
     command = [
         sys.executable, "-P", str(_START), "start", *flags, "--block", "--disable-usage-stats",
-        f"--node-ip-address={LOOPBACK}", f"--node-name={name}", f"--num-cpus={what.cpus}", f"--num-gpus={len(gpus)}", *memory,
-        f"--object-store-memory={config_of(file).object_store_mb * 2**20}", f"--temp-dir={temporary / name}",
+        f"--node-ip-address={LOOPBACK}", f"--node-name={name}", f"--num-cpus={what.cpus}", f"--num-gpus={len(gpus)}",
+        *memory,
+        f"--object-store-memory={config_of(file).object_store_mb * 2**20}", f"--temp-dir={temporary}",
         f"--resources={json.dumps({f'group-{group}': 1})}",
         f"--labels=raysmith-group={group},raysmith-node={name}",
         *(f"--{flag}={port}" for flag, port in ports.items()),
     ]  # fmt: skip
-    return NodePlan(name, group, command, {**environment, "CUDA_VISIBLE_DEVICES": ",".join(gpus), NODE_VARIABLE: name})
+    environment |= {
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus), NODE_VARIABLE: name, TEMPORARY_VARIABLE: str(temporary)
+    }  # fmt: skip
+    return NodePlan(name, group, command, environment, temporary)

@@ -1,10 +1,12 @@
-"""`ray start` for several nodes on loopback. Run by its path, as a script; it differs from Ray's in two things.
+"""`ray start` for several nodes on loopback. Run by its path, as a script; it differs from Ray's in three things.
 
 - With RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0, without which Ray replaces a loopback address by the machine's own, Ray
   refuses a second node. Here it does neither; the variable stays for all that the node starts.
 - Ray takes the password of Redis by its command line and hands it on to other processes by theirs, where every account
   of the machine reads it. Here it comes by the environment, goes to the control store by the environment (gflags'
   `--fromenv`), and to no other process: none uses it.
+- Nodes share Ray's folder, and each would unpack a job's code over what another one's driver runs in: each has a folder
+  of its own for that.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ def main() -> None:
 
     ray_constants.ENABLE_RAY_CLUSTER = True
     services.resolve_ip_for_localhost = lambda host: host
+    ray_constants.DEFAULT_RUNTIME_ENV_DIR_NAME = f"runtime_resources_{os.environ['RAYSMITH_NODE']}"
     if password := os.environ.pop(_VARIABLE, ""):
         start = services.start_ray_process
         to_store, to_worker = f"--redis_password={password}", f"--redis-password={password}"

@@ -86,7 +86,6 @@ class Supervisor:
                 log.info("node %s has gone", name)
                 del self._nodes[name]
                 self._places.forget(name)
-                shutil.rmtree(self._temporary / name, ignore_errors=True)
 
     def _step(self) -> None:
         for node in self._nodes.values():
@@ -98,12 +97,12 @@ class Supervisor:
             return
         head = self._nodes[HEAD]
         if head.due:
-            head.start(self._plan_of(head), self._environment, self._temporary)
+            head.start(self._plan_of(head), self._environment)
         if not (head.process is not None and listens(head_ports(self._file, self._places)["port"])):
             return
         for node in self._nodes.values():
             if node.due:
-                node.start(self._plan_of(node), self._environment, self._temporary)
+                node.start(self._plan_of(node), self._environment)
 
     def _plan_of(self, node: Tended) -> Any:
         if node.name != HEAD:

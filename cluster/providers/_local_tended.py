@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cluster.providers._local_nodes import NodePlan
+from cluster.providers._local_nodes import HEAD, NodePlan
 from cluster.providers._local_processes import descendants, kill, raylet_of, start
 
 _STARTED = b"Ray runtime started."
@@ -43,11 +43,16 @@ class Tended:
         waits = self.process is None and self.wanted and self._state != "failed"
         return waits and time.monotonic() >= self._due_at
 
-    def start(self, plan: NodePlan, environment: dict[str, str], temporary: Path) -> None:
+    def start(self, plan: NodePlan, environment: dict[str, str]) -> None:
         """Start it."""
         self._log_begin = self._log.stat().st_size if self._log.exists() else 0
-        (temporary / self.name).mkdir(exist_ok=True)
-        self.process = start(plan.command, {**environment, **plan.environment}, temporary, self._log)
+        shared = plan.temporary.with_name("ray")
+        shared.mkdir(exist_ok=True)
+        if not plan.temporary.is_symlink():
+            plan.temporary.symlink_to(shared)
+        if self.name == HEAD:  # with it there, Ray takes the head for one that runs, since other nodes still know it
+            (shared / "ray_current_cluster").unlink(missing_ok=True)
+        self.process = start(plan.command, {**environment, **plan.environment}, shared, self._log)
         self._state, self._raylet, self._started_at = "starting", None, time.monotonic()
         log.info("node %s: process %d", self.name, self.process.pid)
 
