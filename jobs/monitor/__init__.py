@@ -1,0 +1,1 @@
+"""Watching runs and endpoints with Prometheus and Grafana."""

@@ -1,0 +1,240 @@
+"""What the run directories under a storage root tell of the runs that are live, and of those that ended lately.
+
+Only files are read. Any of them may be half written, of another version or gone the next moment: what cannot be read is
+left out. Of thousands of runs only those that are live, or whose directory has changed, are opened again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from cluster.monitoring.targets import Driver, driver_of
+from jobs.monitor.files import changed_at, finite, lines_of, number, read_object
+
+RECENT_S = 3600.0
+_TAIL_BYTES = 128 * 1024
+_EVENTS_BYTES = 1024 * 1024
+_CLOCKS_S = 2.0
+"""Times of files and of processes are told by different clocks."""
+_DONE_WITH_STEPS = ("wait", "over")
+"""Phases of a heartbeat in which no step is to be expected."""
+EVENTS = {
+    "checkpoint_failed": re.compile(r"checkpoint at step \d+ failed"),
+    "drift": re.compile(r"drift at step"),
+    "reward_hacking": re.compile(r"suspected reward hacking"),
+    "hang": re.compile(r"hang \d+: no sign of life"),
+    "preemption": re.compile(r"preempt|is to be taken back", re.IGNORECASE),
+    "resumed": re.compile(r"resumed at step"),
+}
+"""Kind of an event → how its text in events.jsonl begins."""
+
+
+class Work(NamedTuple):
+    """A piece of work that goes on."""
+
+    label: str
+    """`train`, `tokenize` …"""
+    done: int
+    total: int
+    text: str
+    changed: float
+    """Unix time."""
+
+
+class Run(NamedTuple):
+    """A run, as its directory tells it."""
+
+    name: str
+    path: Path
+    status: str
+    """`running`, `done`, `failed`, `interrupted`, or `lost`: its process is gone without a word."""
+    sweep: str | None
+    """The sweep that it is a trial of."""
+    is_sweep: bool
+    changed: float
+    """When it last wrote something, Unix time."""
+    driver: Driver | None
+    report: dict[str, Any]
+    work: Work | None
+    steps: list[dict[str, Any]]
+    """The newest lines of metrics.jsonl, of one training."""
+    last_sign: float | None
+    """When training last gave a sign of life; None while nothing is trained."""
+    events: dict[str, int]
+
+    @property
+    def live(self) -> bool:
+        """Whether its process is there."""
+        return self.status == "running"
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in its training steps."""
+        return self.last_sign is not None
+
+    @property
+    def newest(self) -> dict[str, Any]:
+        """The newest step; empty before the first."""
+        return self.steps[-1] if self.steps else {}
+
+    @property
+    def step(self) -> int | None:
+        """Training steps that are done."""
+        if self.work is not None and self.work.label == "train":
+            return self.work.done
+        return int(self.newest["step"]) if self.steps else None
+
+    @property
+    def num_steps(self) -> int | None:
+        """Training steps in all."""
+        if self.work is not None and self.work.label == "train":
+            return self.work.total
+        found = (self.report.get("stages") or {}).get("train", {}).get("steps")
+        return int(found) if isinstance(found, int) else None
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between the ends of the newest steps, restarts left out."""
+        pairs = itertools.pairwise(self.steps)
+        return [float(later["time"]) - float(one["time"]) for one, later in pairs if one["attempt"] == later["attempt"]]
+
+    @property
+    def longest_s(self) -> float | None:
+        """The longest of them; None before the second step."""
+        return max(self.gaps, default=None)
+
+    @property
+    def outside(self) -> float | None:
+        """Share of the time of the newest steps that was spent beside them; None before the second step."""
+        whole = sum(self.gaps)
+        pairs = itertools.pairwise(self.steps)
+        inside = sum(float(later.get("seconds", 0.0)) for one, later in pairs if one["attempt"] == later["attempt"])
+        return min(1.0, max(0.0, 1 - inside / whole)) if whole > 0 else None
+
+    @property
+    def goodput(self) -> float | None:
+        """Share of the time since the first start that went into steps that were kept, where the run tells it."""
+        found = self.report.get("goodput")
+        return finite(number(found.get("share") if isinstance(found, dict) else found))
+
+    @property
+    def eta_s(self) -> float | None:
+        """How long the steps that are left will take at the pace of the newest ones."""
+        gaps, step, total = self.gaps, self.step, self.num_steps
+        if not self.training or not gaps or step is None or not total:
+            return None
+        return sum(gaps) / len(gaps) * max(0, total - step)
+
+    def figure(self, key: str) -> float | None:
+        """A figure of the newest step that has it."""
+        return next((value for one in reversed(self.steps) if (value := number(one.get(key))) is not None), None)
+
+
+class Runs:
+    """The runs under a storage root; each look is cheap where nothing has changed."""
+
+    def __init__(self, root: Path, recent_s: float = RECENT_S) -> None:
+        self._folder, self._recent_s = root / "runs", recent_s
+        self._asleep: dict[str, int] = {}
+        """Runs that ended long ago → change time of the directory when that was seen."""
+
+    def look(self) -> list[Run]:
+        """Live runs, and those that ended within `recent_s`, the newest change first."""
+        found = []
+        now = time.time()
+        for name, changed in _directories(self._folder):
+            if self._asleep.get(name) == changed:
+                continue
+            path = self._folder / name
+            last = max(changed / 1e9, changed_at(path / "metrics.jsonl"))
+            if now - last > self._recent_s and not _is_there(path, driver_of(path), last):
+                self._asleep[name] = changed
+            elif (run := read_run(path)) is not None:
+                found.append(run)
+        return sorted(found, key=lambda run: -run.changed)
+
+
+def _directories(folder: Path) -> list[tuple[str, int]]:
+    """Names of the run directories, and when they changed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def read_run(path: Path) -> Run | None:
+    """A run as its directory tells it; None if it tells nothing yet."""
+    report = read_object(path / "report.json")
+    status = report.get("status")
+    if not isinstance(status, str):
+        return None
+    work, driver = _work(path), driver_of(path)
+    signs = [changed_at(path / name) for name in ("report.json", "metrics.jsonl", "events.jsonl")]
+    changed = max(*signs, work.changed if work is not None else 0.0)
+    sweep = report.get("sweep")
+    trial_of = sweep.get("name") if isinstance(sweep, dict) else None
+    # A trial's process may be on any node: it is its sweep that is live or lost.
+    if status == "running" and trial_of is None and not _is_there(path, driver, changed):
+        status = "lost"
+    steps = _steps(path / "metrics.jsonl")
+    sign = _sign(path, work, steps) if status == "running" and work is not None and work.label == "train" else None
+    return Run(
+        name=path.name, path=path, status=status, sweep=trial_of, is_sweep=(path / "sweep.json").is_file(),
+        changed=changed, driver=driver, report=report, work=work if status == "running" else None, steps=steps,
+        last_sign=sign, events=_events(path / "events.jsonl"),
+    )  # fmt: skip
+
+
+def _is_there(path: Path, driver: Driver | None, changed: float) -> bool:
+    """Whether the process that holds the run directory is there.
+
+    Before it is connected to Ray, and so has told who it is, its number stands in the lock.
+    """
+    if driver is not None and driver.is_live(changed):
+        return True
+    lock = path / ".lock"
+    try:
+        return psutil.Process(int(lock.read_text())).create_time() < lock.stat().st_mtime + _CLOCKS_S
+    except (OSError, ValueError, psutil.Error):
+        return False
+
+
+def _work(path: Path) -> Work | None:
+    """The piece of work whose progress changed last."""
+    files = [(changed_at(file), file) for file in (path / "progress").glob("*.json")]
+    for changed, file in sorted(files, reverse=True):
+        values = read_object(file)
+        done, total = number(values.get("done")), number(values.get("total"))
+        if done is not None and total is not None:
+            return Work(file.stem, int(done), int(total), str(values.get("text", "")), changed)
+    return None
+
+
+def _steps(file: Path) -> list[dict[str, Any]]:
+    lines = [one for one in lines_of(file, _TAIL_BYTES) if {"step", "time", "training", "attempt"} <= set(one)]
+    return [one for one in lines if one["training"] == lines[-1]["training"]]
+
+
+def _sign(path: Path, work: Work, steps: list[dict[str, Any]]) -> float | None:
+    """When training last gave a sign of life; None while no step is to be expected."""
+    signs = [work.changed, *(float(one["time"]) for one in steps[-1:])]
+    beats = [(changed_at(file), file) for file in path.glob("train/*/heartbeat.json")]
+    if beats:
+        changed, file = max(beats)
+        if read_object(file).get("phase") in _DONE_WITH_STEPS:
+            return None
+        signs.append(changed)
+    return max(signs)
+
+
+def _events(file: Path) -> dict[str, int]:
+    texts = [str(one.get("event", "")) for one in lines_of(file, _EVENTS_BYTES)]
+    return {kind: sum(pattern.search(text) is not None for text in texts) for kind, pattern in EVENTS.items()}
