@@ -188,8 +188,8 @@ class WatchdogConfig(Config):
     the newest checkpoint (which counts for `checkpoint.max_failures`).
     """
 
-    off: bool = False
-    """Do not watch."""
+    enabled: bool = True
+    """Watch."""
     factor: PositiveFloat = 10.0
     """A step may take so many times the median of the last hundred …"""
     least_s: PositiveFloat = 300.0

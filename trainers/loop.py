@@ -112,6 +112,7 @@ class Training:
     def __init__(self, job: Job, rank: int, workers: int) -> None:
         import torch
 
+        from cluster.preemption import watcher
         from trainers.build import build
         from trainers.checkpoint import checkpoint_folder
         from trainers.data.store import TokenData
@@ -124,6 +125,7 @@ class Training:
 
         self.job, self.config, self.rank, self.workers = job, job.config, rank, workers
         self.heart, self.spans = Heartbeat(job.folder, rank), Spans(job, rank)
+        self.notices, self._warned = watcher(), False
         self._stalled_s = 0.0
         """Seconds that saves have held up since the last step's figures."""
         torch.set_num_threads(job.threads)
@@ -209,15 +211,28 @@ class Training:
         self._guard(step, sums["loss"], data)
         if log is not None:
             log.step(step, sums, data, measured, seconds, self.built.flops(sums))
-        due = (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped
+        due = (step + 1) % self.config.checkpoint.every_steps == 0 or last or self.state.stopped or self._warned
         if due or (self.keep_best and self.state.best_step == step + 1):
             self._save(step + 1, measured.get("loss"))
             saved = True
+            if self._warned:
+                self._answer_notices(step + 1)
         if measured and self.job.gate is not None and not last:
             self.saver.finish()
             self._wait_at(self.job.gate, step + 1)
             if self.state.stopped and not saved:
                 self._save(step + 1, measured["loss"])
+
+    def _answer_notices(self, step: int) -> None:
+        """A machine will be taken away: what was just saved must be complete before it is."""
+        import torch.distributed as dist
+
+        with self.spans.of("checkpoint", step):
+            self.saver.finish()
+        gathered: list[Any] = [None] * self.workers
+        dist.all_gather_object(gathered, [f"worker {self.rank}, {notice}" for notice in self.notices.answer()])
+        said = "; ".join(words for one in gathered for words in one)
+        self.event(f"notice: {said}" + (f"; checkpoint at step {step}" if self.saver.failure is None else ""))
 
     def _save(self, step: int, heldout_loss: float | None) -> None:
         self.heart.enter(SAVE)
@@ -268,11 +283,13 @@ class Training:
         told_one = float(told is not None)
         names, votes = sorted(figures), self.saver.votes
         own = [float(figures[name]) for name in names]
-        sums = self._sum([float(nats), tokens, padded, data.waited_s, told_one, *votes, *own])
-        self.saver.count(*sums[5 : 5 + len(votes)])
+        warned = float(self.notices.pending)
+        sums = self._sum([float(nats), tokens, padded, data.waited_s, told_one, warned, *votes, *own])
+        self.saver.count(*sums[6 : 6 + len(votes)])
         if sums[4]:
             self.state.stopped = told or _TOLD
-        means = {name: value / max(terms, 1.0) for name, value in zip(names, sums[5 + len(votes) :], strict=True)}
+        self._warned = bool(sums[5])
+        means = {name: value / max(terms, 1.0) for name, value in zip(names, sums[6 + len(votes) :], strict=True)}
         if hasattr(self.feed, "learned"):
             self.feed.learned(step, means)
         return {

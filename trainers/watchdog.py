@@ -131,7 +131,7 @@ class Watchdog:
         while not self._over.wait(pause_s):
             try:
                 job = self._current()
-                if job is not None and not job.config.watchdog.off:
+                if job is not None and job.config.watchdog.enabled:
                     pause_s = min(_POLL_S, job.config.watchdog.least_s / 5)
                     self._look(job)
             except Exception as error:  # whatever it is: the training is not to end because nobody can watch it

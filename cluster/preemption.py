@@ -1,0 +1,231 @@
+"""Notices that this machine will soon be taken away: from Ray, from the cloud that rents it out, or from a file.
+
+One process on each machine asks, in a thread, every other second; whoever works there looks at `pending` when it suits
+him, which costs nothing. What a notice means is the asker's business: training saves a checkpoint at once.
+
+Ray Train has its own answer to a node that is drained (`ray drain-node`, or an autoscaler that was told): it lets the
+workers go on until the deadline, then starts them again elsewhere, and counts that as no failure. It does not save. So
+what a cloud or a scheduler says is passed on to Ray, which then also sends no new work to the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+SPOT, NOTICE_FILE = "RAYSMITH_SPOT", "RAYSMITH_NOTICE_FILE"
+"""Environment variables: the cloud whose metadata are asked (`aws`, `gcp`); a file that a scheduler makes."""
+_POLL_S = 2.0
+_TIMEOUT_S = 1.0
+_AWS, _GCP = "http://169.254.169.254", "http://metadata.google.internal"
+_TOKEN_S = 21600
+_AWS_S, _GCP_S = 120.0, 30.0
+_RAY = "Ray"
+
+
+class Notice(NamedTuple):
+    """Word that this machine will be taken away; equal to another when it is the same."""
+
+    source: str
+    what: str
+    within_s: float = 0.0
+    """Seconds until then, from when it is first heard; 0 when nobody says."""
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.what}"
+
+
+Source = Callable[[], Notice | None]
+"""Gives the notice there is; raises OSError when it cannot be asked now."""
+
+
+class Watcher:
+    """Asks sources, in a thread, until it is closed.
+
+    Args:
+        pass_on: given each new notice, once.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        poll_s: float = _POLL_S,
+        pass_on: Callable[[Notice], None] = lambda _notice: None,
+    ) -> None:
+        self._sources, self._poll_s, self._pass_on = list(sources), poll_s, pass_on
+        self._new: dict[Notice, None] = {}
+        self._answered: set[Notice] = set()
+        self._over = threading.Event()
+        if self._sources:
+            threading.Thread(target=self._watch, name="preemption", daemon=True).start()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is a notice that nobody has answered."""
+        return bool(self._new)
+
+    def answer(self) -> list[Notice]:
+        """Take the notices; each is given once."""
+        taken = list(self._new)
+        self._answered.update(taken)
+        for notice in taken:
+            del self._new[notice]
+        return taken
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._poll_s):
+            for source in self._sources:
+                try:
+                    notice = source()
+                    if notice is not None and notice not in self._answered and notice not in self._new:
+                        self._new[notice] = None
+                        self._pass_on(notice)
+                except Exception:  # noqa: S112 - whatever it is: it may answer the next time, and others do now
+                    continue
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._over.set()
+
+
+def sources_of(environment: Mapping[str, str]) -> list[Source]:
+    """What is asked on this machine: Ray in its workers, and what the environment names."""
+    found: list[Source] = [drained]
+    cloud = environment.get(SPOT, "")
+    if cloud == "aws":
+        found.append(Aws())
+    elif cloud == "gcp":
+        found.append(Gcp())
+    if path := environment.get(NOTICE_FILE):
+        found.append(NoticeFile(Path(path)))
+    return found
+
+
+_watcher: Watcher | None = None
+_lock = threading.Lock()
+
+
+def watcher() -> Watcher:
+    """The watcher of this process, one for all that it does: on a machine, the first of its workers has one that asks.
+
+    The others' would only say the same.
+    """
+    global _watcher  # noqa: PLW0603 - a process is on one machine
+    with _lock:
+        if _watcher is None:
+            first = os.environ.get("LOCAL_RANK", "0") == "0"
+            _watcher = Watcher(sources_of(os.environ) if first else [], pass_on=drain)
+        return _watcher
+
+
+_drained_here = threading.Event()
+
+
+def drain(notice: Notice) -> None:
+    """Pass a notice on to Ray, as `ray drain-node` does, where there are other nodes to work on."""
+    import ray
+    from ray import _raylet
+    from ray.core.generated import autoscaler_pb2
+
+    if notice.source == _RAY or not ray.is_initialized() or sum(node["Alive"] for node in ray.nodes()) < 2:
+        return
+    context = ray.get_runtime_context()
+    raylet, reasons = cast("Any", _raylet), cast("Any", autoscaler_pb2)
+    deadline_ms = int((time.time() + notice.within_s) * 1000) if notice.within_s else 0
+    reason = reasons.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    client = raylet.GcsClient(address=context.gcs_address)
+    accepted, _why = client.drain_node(context.get_node_id(), reason, str(notice), deadline_ms)
+    if accepted:
+        _drained_here.set()
+
+
+def drained() -> Notice | None:
+    """What Ray Train has told this worker of its own node: it asks Ray once for all workers."""
+    if _drained_here.is_set() or "ray.train" not in sys.modules:
+        return None  # our own word, come back; or no worker of Ray Train
+    from ray.train.v2._internal.execution.context import get_train_context
+
+    context = get_train_context()
+    info = context.preemption_context.preemption_info
+    if info is None or context.get_world_rank() not in info.preempted_ranks:
+        return None
+    when = "" if info.deadline_ms is None else f" at {_clock(info.deadline_ms / 1000)}"
+    return Notice(_RAY, f"the node is drained{when}")
+
+
+class NoticeFile:
+    """A file that a scheduler makes on the machine; what it holds, if anything, is the reason."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self) -> Notice | None:
+        """The file's first line."""
+        try:
+            lines = self._path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return None
+        return Notice("file", lines[0][:200] if lines else str(self._path))
+
+
+class Aws:
+    """Amazon's word to a spot instance, two minutes before it ends (instance metadata, version 2)."""
+
+    def __init__(self, address: str = _AWS) -> None:
+        self._address = address
+        self._token, self._until = "", 0.0
+
+    def __call__(self) -> Notice | None:
+        """`spot/instance-action`, which is not there until then."""
+        if time.monotonic() > self._until:
+            wanted = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_S)}
+            self._token = _asked(f"{self._address}/latest/api/token", wanted, "PUT") or ""
+            self._until = time.monotonic() + _TOKEN_S / 2
+        path = f"{self._address}/latest/meta-data/spot/instance-action"
+        try:
+            said = _asked(path, {"X-aws-ec2-metadata-token": self._token})
+        except OSError:
+            self._until = 0.0  # the token may be what it does not like
+            raise
+        if said is None:
+            return None
+        action: dict[str, Any] = json.loads(said)
+        return Notice("AWS", f"the spot instance is to {action.get('action')} at {action.get('time')}", _AWS_S)
+
+
+class Gcp:
+    """Google's word to a spot or preemptible machine, half a minute before it ends."""
+
+    def __init__(self, address: str = _GCP) -> None:
+        self._address = address
+
+    def __call__(self) -> Notice | None:
+        """`instance/preempted`."""
+        path = f"{self._address}/computeMetadata/v1/instance/preempted"
+        said = _asked(path, {"Metadata-Flavor": "Google"})
+        return Notice("GCP", "the machine is preempted", _GCP_S) if (said or "").strip().upper() == "TRUE" else None
+
+
+def _asked(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
+    """What the metadata service answers; None for 404."""
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - one of two known addresses
+    try:
+        # A proxy must never see it: the service tells each machine of itself.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_TIMEOUT_S) as answer:
+            return str(answer.read(4096).decode())
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S UTC", time.gmtime(seconds))

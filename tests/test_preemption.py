@@ -1,0 +1,216 @@
+"""Notices that a machine will be taken away: where they come from, and the checkpoint that they bring."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.preemption import NOTICE_FILE, SPOT, Aws, Gcp, Notice, NoticeFile, Watcher, drained, sources_of
+from cluster.rundir import read_metrics
+from tests.conftest import REPOSITORY
+from tests.test_recovery import config
+from tests.two_nodes import TwoNodes
+from tests.workers import run_workers, training_job
+from trainers.config import CheckpointConfig
+from trainers.loop import Job
+
+
+@contextmanager
+def metadata(answers: dict[str, tuple[int, str]]) -> Iterator[tuple[str, list[tuple[str, str, dict[str, str]]]]]:
+    """A machine's metadata service: path → status and body; gives its address and what it was asked."""
+    asked: list[tuple[str, str, dict[str, str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.command, self.path, {key.lower(): value for key, value in self.headers.items()}))
+            status, body = answers.get(self.path, (404, ""))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_PUT = do_GET  # noqa: N815
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_amazon_is_asked_with_its_token() -> None:
+    answers = {"/latest/api/token": (200, "secret")}
+    with metadata(answers) as (address, asked):
+        source = Aws(address)
+        assert source() is None, "the path is not there until the instance is to go"
+        assert source() is None
+        method, path, headers = asked[0]
+        assert (method, path, headers["x-aws-ec2-metadata-token-ttl-seconds"]) == ("PUT", "/latest/api/token", "21600")
+        assert [path for _, path, _ in asked[1:]] == ["/latest/meta-data/spot/instance-action"] * 2
+        assert all(headers["x-aws-ec2-metadata-token"] == "secret" for _, _, headers in asked[1:])
+        action = '{"action": "terminate", "time": "2026-11-23T08:22:00Z"}'
+        answers["/latest/meta-data/spot/instance-action"] = (200, action)
+        assert source() == Notice("AWS", "the spot instance is to terminate at 2026-11-23T08:22:00Z", 120.0)
+        answers["/latest/meta-data/spot/instance-action"] = (401, "")
+        with pytest.raises(OSError):
+            source()
+        asked.clear()
+        answers["/latest/meta-data/spot/instance-action"] = (200, action)
+        assert source() is not None
+        assert [method for method, _, _ in asked] == ["PUT", "GET"], "a token that is refused is asked for anew"
+
+
+def test_google_is_asked_with_its_header() -> None:
+    answers = {"/computeMetadata/v1/instance/preempted": (200, "FALSE")}
+    with metadata(answers) as (address, asked):
+        source = Gcp(address)
+        assert source() is None
+        assert asked[0][2]["metadata-flavor"] == "Google"
+        answers["/computeMetadata/v1/instance/preempted"] = (200, "TRUE\n")
+        assert source() == Notice("GCP", "the machine is preempted", 30.0)
+
+
+def test_clouds_are_asked_only_where_the_environment_says_so(tmp_path: Path) -> None:
+    assert sources_of({}) == [drained]
+    assert [type(one) for one in sources_of({SPOT: "aws"})[1:]] == [Aws]
+    assert [type(one) for one in sources_of({SPOT: "gcp", NOTICE_FILE: str(tmp_path / "notice")})[1:]] == [
+        Gcp,
+        NoticeFile,
+    ]
+
+
+def test_each_notice_is_given_once_and_a_source_that_fails_does_not_silence_the_others(tmp_path: Path) -> None:
+    file, passed = tmp_path / "notice", list[Notice]()
+
+    def broken() -> Notice | None:
+        raise KeyError("no such thing")
+
+    watched = Watcher([broken, NoticeFile(file)], poll_s=0.01, pass_on=passed.append)
+    time.sleep(0.05)
+    assert not watched.pending
+    for words in ("maintenance at noon", "and again at one"):
+        file.write_text(f"{words}\nmore\n")
+        while not watched.pending:
+            time.sleep(0.01)
+        assert watched.answer() == [Notice("file", words)]
+        time.sleep(0.05)
+        assert not watched.pending
+    assert [notice.what for notice in passed] == ["maintenance at noon", "and again at one"]
+    watched.close()
+
+
+def events_of(job: Job) -> list[str]:
+    file = job.metrics_file.with_name("events.jsonl")
+    return [json.loads(line)["event"] for line in file.open()] if file.exists() else []
+
+
+def test_training_saves_at_once_when_one_worker_is_warned(
+    tmp_path: Path, model: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "notice"
+    monkeypatch.setenv(NOTICE_FILE, str(file))
+    settings = config(steps=2000, checkpoint=CheckpointConfig(every_steps=2000))
+    job = training_job(tmp_path / "run", settings, model, tokens)
+
+    def warn_and_end() -> None:
+        while len(read_metrics(job.metrics_file)) < 3:
+            time.sleep(0.02)
+        file.write_text("taken for maintenance")
+        while not events_of(job):
+            time.sleep(0.02)
+        saved = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*") if complete(path)]
+        found.append((events_of(job), saved))
+        (tmp_path / "stop").write_text("")
+
+    found: list[tuple[list[str], list[str]]] = []
+    thread = threading.Thread(target=warn_and_end)
+    thread.start()
+    run_workers(2, tmp_path / "rendezvous", train_until, [job], tmp_path / "stop")
+    thread.join()
+    [(events, saved)] = found
+    [event] = events
+    assert event.startswith("notice: worker 0, file: taken for maintenance; checkpoint at step ")
+    assert saved == [f"step-{int(event.rsplit(' ', 1)[1]):08d}"], "it is whole when the event is told"
+
+
+def complete(folder: Path) -> bool:
+    return (folder / "complete.json").exists()
+
+
+def train_until(rank: int, count: int, jobs: list[Job], stop: Path) -> None:
+    """Train, and end in the middle when a file is there, as a machine that is taken away does."""
+    from trainers.loop import Training
+
+    training = Training(jobs[0], rank, count)
+    step = training._step
+
+    def stopped_step(*arguments: Any) -> None:
+        if training._sum([float(stop.exists())])[0]:
+            training.state.stopped = "taken away"
+        step(*arguments)
+
+    training._step = stopped_step  # type: ignore[method-assign]
+    training.run()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import ray
+from cluster.connect import ClusterConfig, connected
+from tests.test_preemption import slow_job
+from trainers.launch import train
+
+with connected(ClusterConfig(address=sys.argv[1], workers=2)):
+    result = train(slow_job(*map(Path, sys.argv[2:5])), ClusterConfig(address=sys.argv[1], workers=2))
+print("trained by", result["workers"])
+"""
+
+
+def slow_job(folder: Path, model: Path, tokens: Path) -> Job:
+    """Steps that take long enough for a deadline to pass; no checkpoint of its own before the last."""
+    settings = config(steps=1500, checkpoint=CheckpointConfig(every_steps=1500, max_failures=0))
+    return training_job(folder, settings, model, tokens)
+
+
+@pytest.mark.slow
+def test_a_drained_node_costs_no_step_before_its_notice(
+    two_nodes: TwoNodes, tmp_path: Path, model: Path, tokens: Path
+) -> None:
+    job = slow_job(tmp_path / "run", model, tokens)
+    address = two_nodes.record.address
+    environment = two_nodes.driver_environment | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", SCRIPT, address, str(tmp_path / "run"), str(model), str(tokens)]
+    driver = subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        while len(read_metrics(job.metrics_file)) < 20:
+            assert driver.poll() is None, driver.stdout and driver.stdout.read()
+            time.sleep(0.1)
+        node = json.loads((job.folder / "workers" / "rank-1.json").read_text())["node"]
+        ray = str(Path(sys.executable).with_name("ray"))
+        drain = ["drain-node", "--address", address, "--node-id", node, "--deadline-remaining-seconds", "20"]
+        why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
+        subprocess.run([ray, *drain, *why], env=environment, check=True, capture_output=True)
+        said, _ = driver.communicate(timeout=400)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, said
+    assert "trained by 2" in said
+    notice, resumed = events_of(job)[:2]
+    assert notice.startswith("notice: worker 1, Ray: the node is drained at ")
+    step = int(notice.rsplit(" ", 1)[1])
+    assert resumed == f"resumed at step {step} with 2 workers", "`max_failures: 0`: it counts as no failure"
+    moved = json.loads((job.folder / "workers" / "rank-1.json").read_text())["node"]
+    assert node not in (moved, json.loads((job.folder / "workers" / "rank-0.json").read_text())["node"])
