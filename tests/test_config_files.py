@@ -13,7 +13,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cluster.config_file import apply_overrides, read_tree
+from cluster.config_file import apply_overrides, load_config, read_tree
+from cluster.description import ClusterFile
 from cluster.errors import ConfigError
 from jobs.chain import is_chain, load_chain
 from jobs.config import JobConfig, load_job
@@ -25,8 +26,9 @@ from tests.job_file import JOB, load, refusal
 
 SWEEPS = sorted((REPOSITORY / "configs" / "sweep").glob("*.yaml"))
 ENDPOINTS = sorted((REPOSITORY / "configs" / "serve").glob("*.yaml"))
+CLUSTERS = sorted((REPOSITORY / "configs" / "cluster").glob("*.yaml"))
 CHAINS = [path for path in sorted((REPOSITORY / "configs" / "recipes").glob("*.yaml")) if is_chain(path)]
-SHIPPED = sorted(set((REPOSITORY / "configs").rglob("*.yaml")) - set(SWEEPS) - set(CHAINS) - set(ENDPOINTS))
+SHIPPED = sorted({*(REPOSITORY / "configs").rglob("*.yaml")} - {*SWEEPS, *CHAINS, *ENDPOINTS, *CLUSTERS})
 HEAVY = {"torch", "ray", "transformers", "deepspeed", "peft", "vllm", "xllamacpp", "datasets"}
 
 
@@ -111,6 +113,13 @@ def test_every_shipped_endpoint_loads_and_says_what_it_starts(path: Path) -> Non
         options = part.serve.engine.resources(part.serve.replicas.num_cpus, part.serve.replicas.num_gpus)
         assert bool(part.serve.replicas.num_gpus) or not part.serve.engine.ON_GPU
         assert options["ray_actor_options"]["num_cpus"] == part.serve.replicas.num_cpus
+
+
+@pytest.mark.parametrize("path", CLUSTERS, ids=lambda path: path.stem)
+def test_every_shipped_cluster_loads_and_its_resolved_form_loads_to_the_same(path: Path) -> None:
+    file = load_config(ClusterFile, path)
+    assert ClusterFile.model_validate(file.model_dump(mode="json")) == file
+    assert any(group.gpu for group in file.nodes.values()) or file.provider.kind == "local"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ ATTEMPTS = 4
 """Replicas that a request may lose before it is given up: it may be what kills them."""
 _CHARS_PER_TOKEN = 4
 _CLIENT_GONE = 499
+_TEXT = [(b"content-type", b"text/plain")]
 _START, _NUMBERS = secrets.token_hex(4).encode(), itertools.count()
 """Ids of requests: of this process, and within it."""
 _log = logging.getLogger(__name__)
@@ -171,6 +172,9 @@ class Front:
         match scope["method"], request.path:
             case "GET", "/health":
                 await answer_json(send, {"status": "ok"})
+            case "GET", "/-/healthz":  # what KubeRay asks, and how Serve's own proxy answers
+                serves = any(one.weight > 0 for one in self._table.value.versions)
+                await answer(send, 200 if serves else 503, b"success" if serves else b"nothing is served yet", _TEXT)
             case "POST", path if path in GENERATING:
                 key = self._authorize(scope)
                 await self._generate(request, GENERATING[path], key, scope, receive, send)
@@ -192,7 +196,7 @@ class Front:
                 await answer_json(send, self._openapi)
             case method, path:
                 self._authorize(scope)
-                known = path in GENERATING or path in {"/health", "/v1/models", "/metrics", "/openapi.json"}
+                known = path in GENERATING or path in {"/health", "/-/healthz", "/v1/models", "/metrics", "/openapi.json"}
                 raise RequestError(405 if known else 404, f"{method} {path[:200]}: no such route.")
 
     def _authorize(self, scope: Scope, scope_wanted: str = "all") -> Key:

@@ -1,0 +1,139 @@
+"""A cluster that runs elsewhere, reached through a tunnel: its dashboard answers on a port of loopback here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster import records
+from cluster.errors import ClusterError
+from cluster.providers import NodeStatus
+
+LOOPBACK = "127.0.0.1"
+DASHBOARD_PORT = 8265
+CONTROL_PORT = 6379
+_ANSWER_S = 10.0
+_POLL_S = 1.0
+_LABEL_GROUP = "ray.io/node-group"
+
+
+def free_port() -> int:
+    """A port of loopback where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def ask(record: records.ClusterRecord, path: str) -> Any:
+    """What the dashboard answers, as JSON.
+
+    Raises:
+        OSError: it does not answer, or refuses the token.
+    """
+    token = record.token_file.read_text().strip()
+    request = urllib.request.Request(record.dashboard + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 http, to loopback
+    # The environment's proxies must not see the token.
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_ANSWER_S) as answer:
+        return json.load(answer)
+
+
+def open_tunnel(record: records.ClusterRecord, command: list[str], within_s: float) -> records.ClusterRecord:
+    """Start the process that makes the tunnel, wait until the dashboard answers through it, and keep the record.
+
+    Args:
+        command: forwards the port of `record.dashboard` to the head's dashboard, until it is ended.
+
+    Raises:
+        ClusterError: nothing answers in time, with the command's last words.
+    """
+    log = records.folder_of(record.name) / "tunnel.log"
+    with log.open("wb") as stream:
+        # A session of its own: Ctrl-C here must not end it, and with it goes all that it starts.
+        process = subprocess.Popen(  # noqa: S603 a command of ours
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    record = record.model_copy(update={"pid": process.pid})
+    records.keep(record)
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            ask(record, "/api/version")
+        except (OSError, ValueError) as error:
+            if process.poll() is None and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            close_tunnel(record)
+            refused = isinstance(error, urllib.error.HTTPError) and error.code in {401, 403}
+            raise ClusterError(
+                "The cluster's dashboard refuses the token." if refused else "The cluster's dashboard does not answer.",
+                field=record.name, got=f"{error}\n{last_lines(log)}",
+                fix="raysmith cluster up CLUSTER.yaml opens the tunnel again; the head's own logs say why it is not up",
+            ) from None  # fmt: skip
+        return record
+
+
+def close_tunnel(record: records.ClusterRecord) -> None:
+    """End the tunnel's process and what it started."""
+    if not tunnel_is_open(record) or record.pid is None:
+        return
+    os.killpg(record.pid, signal.SIGTERM)
+    try:
+        psutil.Process(record.pid).wait(_ANSWER_S)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired:
+        os.killpg(record.pid, signal.SIGKILL)
+
+
+def tunnel_is_open(record: records.ClusterRecord) -> bool:
+    """Whether the process of the record is there: process ids are used again, but not as leaders of a session."""
+    try:
+        return record.pid is not None and os.getsid(record.pid) == record.pid
+    except ProcessLookupError:
+        return False
+
+
+def nodes_of(record: records.ClusterRecord) -> list[NodeStatus]:
+    """The nodes, the head first, as the cluster's own dashboard tells.
+
+    Raises:
+        ClusterError: it does not answer.
+    """
+    try:
+        told = ask(record, "/api/v0/nodes?detail=1&limit=10000")["data"]["result"]["result"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ClusterError(
+            "The cluster's dashboard does not answer.", field=record.name, got=error, expected=record.dashboard,
+            fix="raysmith cluster up CLUSTER.yaml opens the tunnel again, and starts what is not up",
+        ) from None  # fmt: skip
+    return sorted((_status(node) for node in told), key=lambda one: (one.group != "head", one.state != "alive", one))
+
+
+def _status(node: dict[str, Any]) -> NodeStatus:
+    head = node.get("is_head_node", False)
+    has = node.get("resources_total") or {}
+    kinds = [key.removeprefix("accelerator_type:") for key in has if key.startswith("accelerator_type:")]
+    words = [f"{has.get('CPU', 0):g} CPUs"]
+    if gpus := has.get("GPU"):
+        words.append(f"{gpus:g} × {kinds[0] if kinds else 'GPU'}")
+    return NodeStatus(
+        name=node["node_name"], group="head" if head else (node.get("labels") or {}).get(_LABEL_GROUP, ""),
+        state=node["state"].lower(), resources=", ".join(words),
+        detail=node.get("state_message") or node["node_ip"],
+    )  # fmt: skip
+
+
+def last_lines(log: Path, count: int = 20) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:]) if log.is_file() else ""
