@@ -1,4 +1,4 @@
-"""Send a folder to a running cluster as a Ray job, and follow it (Ray's Jobs API, docs/decisions/0004-submit.md).
+"""The jobs of a running cluster: send a folder as one, follow it, stop it, by Ray's Jobs API (docs/jobs.md).
 
 Light on purpose: every worker of a submitted job imports this module for `use_own_python`.
 """
@@ -6,37 +6,60 @@ Light on purpose: every worker of a submitted job imports this module for `use_o
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
-from cluster.errors import ClusterError, ConfigError
+from cluster.errors import ClusterError
 
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
-    from ray.job_submission import JobSubmissionClient
 
-_CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 30.0, 600.0
+STOPPED = 143
+"""Exit code for a job that was stopped, as of a process that SIGTERM ended: Ray does not keep the driver's own."""
 _QUIET_S = 60.0
 _RETRY_S = 2.0
-_RETRIES = 10
-_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+_SILENT_RETRIES, _LOG_RETRIES = 90, 10
+"""A head that is started again takes a minute or two; the log of a job that is over is worth less patience."""
+_STOP_S = 60
+"""A driver that is stopped ends its endpoint or its training first; after so long Ray kills it."""
+# Ray's words for the loss of what a job runs under; its own errors end with an exit code.
+_LOST = ("ACTOR_DIED", "ACTOR_UNKNOWN_FAILURE", "ACTOR_START_FAILURE", "ACTOR_UNSCHEDULABLE")
+_KILLED = 9
 
 
 class Ending(NamedTuple):
     """How a job ended."""
 
-    succeeded: bool
+    exit_code: int
+    """The driver's own; `STOPPED` when it was stopped; 1 when it never began."""
     text: str
     """Its status in words, with Ray's reason when the job could not write one into its log."""
+    lost: bool = False
+    """It ended through no fault of its own: sent again, it goes on."""
+
+
+class JobView(NamedTuple):
+    """What the cluster knows of a job."""
+
+    id: str
+    metadata: dict[str, str]
+    status: str
+    """Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
+    started: float
+    """Unix time."""
+    ended: float | None
+    ending: Ending | None
+    """None while it goes on."""
+
+    @property
+    def name(self) -> str:
+        """Of the run, sweep, chain or endpoint; empty for jobs that are not ours."""
+        return self.metadata.get("raysmith", "")
 
 
 class RemoteJobs:
@@ -48,39 +71,61 @@ class RemoteJobs:
     """
 
     def __init__(self, address: str) -> None:
+        from cluster import dashboard
         from cluster.connect import prepare_environment
 
-        self.address = _dashboard(address)
+        self.address = dashboard.checked_address(address)
         prepare_environment(embedded=False)
         with self._explained("No Ray dashboard answers at this address."):
-            self._client = _client(self.address)
+            self._client = dashboard.connect(self.address)
 
-    def send(self, folder: Path, entrypoint: str, name: str) -> str:
+    def _explained(self, message: str) -> AbstractContextManager[None]:
+        from cluster import dashboard
+
+        return dashboard.explained(self.address, message)
+
+    def jobs(self) -> list[JobView]:
+        """Those that were submitted, oldest first."""
+        with self._explained("The cluster does not tell its jobs."):
+            found = [_view(one) for one in self._client.list_jobs() if one.submission_id]
+        return sorted(found, key=lambda one: one.started)
+
+    def send(
+        self, folder: Path, entrypoint: str, job_id: str, metadata: dict[str, str], *,
+        packages: dict[str, Any] | None = None, cpus: float = 0.0,
+    ) -> bool:  # fmt: skip
         """Upload `folder` and start `entrypoint` in it on the cluster.
 
         Args:
             entrypoint: a shell command; its `python` is the one that the cluster's Ray runs in.
-            name: what the job's id begins with.
+            packages: further keys of Ray's runtime environment.
+            cpus: cores that are kept for the driver. With none it runs on the head, with some on any node.
 
         Returns:
-            The job's id.
+            Whether it was taken: False when there is a job of that id already.
 
         Raises:
             ClusterError: the cluster does not take it.
         """
         from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 
-        job_id = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         # The public `worker_process_setup_hook` reaches a job's workers but not Ray's supervisor of the job, from which
         # the entrypoint inherits PATH; the variable behind it reaches both.
-        hook = {WORKER_PROCESS_SETUP_HOOK_ENV_VAR: f"{use_own_python.__module__}.{use_own_python.__name__}"}
+        variables = {
+            WORKER_PROCESS_SETUP_HOOK_ENV_VAR: f"{use_own_python.__module__}.{use_own_python.__name__}",
+            "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S),
+        }
         with self._explained("The cluster does not take the job."):
-            return self._client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=job_id,
-                runtime_env={"working_dir": str(folder), "env_vars": hook},
-                metadata={"raysmith": name},
-            )
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint, submission_id=job_id, metadata=metadata, entrypoint_num_cpus=cpus or None,
+                    runtime_env={"working_dir": str(folder), "env_vars": variables, **(packages or {})},
+                )  # fmt: skip
+            except RuntimeError as error:
+                if "already exists" not in str(error):
+                    raise
+                return False
+        return True
 
     def follow(self, job_id: str, show: Callable[[str], object]) -> Ending:
         """Give the job's log to `show` as it grows, until the job ends. Connections that break are made again.
@@ -89,25 +134,56 @@ class RemoteJobs:
             ClusterError: the cluster no longer answers; the job may go on.
         """
         log = _Log(show)
-        failures = 0
+        failures = unknown = 0
         while True:
             whole = asyncio.run(self._tail(job_id, log))
             details = self._details(job_id)
-            ended = details is not None and details.status.is_terminal()
-            if details is not None and ended and (whole or failures >= _RETRIES):
-                return _ending(details)
-            failures = failures + 1 if details is None or ended else 0
-            if failures > _RETRIES:
+            unknown = unknown + 1 if details == _UNKNOWN else 0
+            if unknown > 1:
+                return Ending(1, "the cluster was restarted and does not know the job any more", lost=True)
+            view = None if details is None or isinstance(details, str) else _view(details)
+            ended = view is not None and view.ending is not None
+            if view is not None and view.ending is not None and (whole or failures >= _LOG_RETRIES):
+                return view.ending
+            failures = failures + 1 if view is None or ended else 0
+            if failures > _SILENT_RETRIES:
                 raise ClusterError(
                     "The cluster no longer answers; the job may go on.", field="--address", got=self.address,
-                    fix=f"later: {self.command('logs --follow', job_id)}",
+                    fix=f"later: raysmith logs -f {job_id} --address {self.address}",
                 )  # fmt: skip
             time.sleep(_RETRY_S)
 
-    def command(self, verb: str, job_id: str) -> str:
-        """The line with which Ray's own client does `verb`: `logs --follow`, `stop`, `status`."""
-        token = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") == "token" else ""
-        return f"{token}ray job {verb} {job_id} --address {self.address}"
+    def log(self, job_id: str) -> str:
+        """All of a job's log so far.
+
+        Raises:
+            ClusterError: there is none any more, with the node that it was on.
+        """
+        with self._explained("The job's log cannot be read."):
+            return self._client.get_job_logs(job_id)
+
+    def last_lines(self, job_id: str, lines: int) -> str:
+        """The end of a job's log; empty when it cannot be had."""
+        try:
+            found: str = self._client.tail(job_id, lines)  # type: ignore[attr-defined]  # cluster.dashboard adds it
+        except (OSError, RuntimeError):
+            return ""
+        return found
+
+    def stop(self, job_id: str) -> Ending:
+        """Let a job end, as by Ctrl-C, and wait until it has.
+
+        Raises:
+            ClusterError: the cluster does not answer, or the job does not end.
+        """
+        with self._explained("The cluster does not stop the job."):
+            self._client.stop_job(job_id)
+            for _ in range(int((_STOP_S + 30) / _RETRY_S) + 1):
+                view = _view(self._client.get_job_info(job_id))
+                if view.ending is not None:
+                    return view.ending
+                time.sleep(min(_RETRY_S, 1.0))
+        raise ClusterError("The job does not end.", field=job_id, got="still running", fix=f"ray job stop {job_id}")
 
     async def _tail(self, job_id: str, log: _Log) -> bool:
         """Read the log until it ends (True), or until the connection breaks or has long been silent (False)."""
@@ -126,32 +202,15 @@ class RemoteJobs:
                 return False
             log.add(text)
 
-    def _details(self, job_id: str) -> JobDetails | None:
-        """Status and more; None when the cluster does not answer."""
+    def _details(self, job_id: str) -> JobDetails | str | None:
+        """Status and more; `_UNKNOWN` when there is no such job; None when the cluster does not answer."""
         try:
             return self._client.get_job_info(job_id)
-        except (OSError, RuntimeError):
-            return None
+        except (OSError, RuntimeError) as error:
+            return _UNKNOWN if "does not exist" in str(error) else None
 
-    @contextmanager
-    def _explained(self, message: str) -> Iterator[None]:
-        from ray.exceptions import AuthenticationError
 
-        try:
-            yield
-        except AuthenticationError as error:
-            raise ClusterError(
-                "The cluster refuses the token, or wants one and there is none.", field="--address",
-                got=f"{self.address} ({str(error).splitlines()[0]})", expected="the token of that cluster",
-                fix="copy the head's ~/.ray/auth_token to this machine, or set RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN",
-            ) from None  # fmt: skip
-        except (OSError, RuntimeError, KeyError) as error:  # KeyError: JSON, but not Ray's
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise ClusterError(
-                message, field="--address", got=f"{self.address} ({reason[:300]})",
-                expected="the dashboard of a running cluster, http://HOST:8265",
-                fix="check host and port; from outside, forward the port with `ssh -L` or `kubectl port-forward`",
-            ) from None  # fmt: skip
+_UNKNOWN = "unknown"
 
 
 class _Log:
@@ -183,40 +242,24 @@ def use_own_python() -> None:
     os.environ["PATH"] = os.pathsep.join([folder, *filter(None, [os.environ.get("PATH")])])
 
 
-def _dashboard(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            "A job is submitted to a cluster's dashboard.", field="--address", got=address,
-            expected="http://HOST:8265 (or https://)",
-            fix="`auto`, HOST:PORT and ray://HOST:PORT are values of cluster.address, for `raysmith run`",
-        )  # fmt: skip
-    return address.rstrip("/")
-
-
-def _client(address: str) -> JobSubmissionClient:
-    from ray.job_submission import JobSubmissionClient
-
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-    class Client(JobSubmissionClient):
-        """Ray's client waits for ever for a host that does not answer."""
-
-        def _do_request(self, method: str, endpoint: str, **arguments: Any) -> Any:
-            # The first number limits the sending of the body, too.
-            timeout = (_CONNECT_S, _ANSWER_S) if method == "GET" else (_UPLOAD_S, _UPLOAD_S)
-            return super()._do_request(method, endpoint, timeout=timeout, **arguments)
-
-    # Ray lets this variable, and else RAY_ADDRESS, win over the address that it is given.
-    os.environ["RAY_API_SERVER_ADDRESS"] = address
-    return Client(address)
+def _view(details: JobDetails) -> JobView:
+    ended = None if details.end_time is None else details.end_time / 1000
+    return JobView(
+        details.submission_id or "", dict(details.metadata or {}), details.status.value,
+        (details.start_time or 0) / 1000, ended, _ending(details) if details.status.is_terminal() else None,
+    )  # fmt: skip
 
 
 def _ending(details: JobDetails) -> Ending:
-    status = details.status.value
-    if status != "FAILED":
-        return Ending(status == "SUCCEEDED", status.lower())
-    if details.driver_exit_code is not None:
-        return Ending(False, f"failed with exit code {details.driver_exit_code}; its log above says why")
-    return Ending(False, f"failed: {details.message}")
+    status, code = details.status.value, details.driver_exit_code
+    if status == "SUCCEEDED":
+        return Ending(0, "succeeded")
+    if status == "STOPPED":
+        return Ending(STOPPED, "stopped")
+    if code is None:
+        error = str(details.error_type or "")
+        return Ending(1, f"failed: {details.message}", lost=error.endswith(_LOST))
+    if code in (-_KILLED, 128 + _KILLED):
+        return Ending(128 + _KILLED, "failed: its driver was killed (signal 9; memory that ran out is one cause)", True)
+    code = code if code >= 0 else 128 - code
+    return Ending(code, f"failed with exit code {code}; its log above says why")

@@ -21,6 +21,18 @@ def with_absolute_paths(config: C) -> C:
     return type(config).model_validate(replace_paths(config, lambda _, path: str(absolute(path))))
 
 
+def named_paths(config: Config) -> dict[str, Path]:
+    """Key → absolute path of each file or folder that a configuration names and its processes will open."""
+    found: dict[str, Path] = {}
+
+    def note(key: str, path: Path) -> str:
+        found[key] = absolute(path)
+        return str(path)
+
+    replace_paths(config, note)
+    return found
+
+
 def replace_paths(config: Config, place: Callable[[str, Path], str]) -> dict[str, Any]:
     """The plain data of a configuration, with each path in it replaced by what `place` gives for its key and itself.
 

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from cluster.artifacts import Manifest
 from cluster.connect import connected
+from cluster.monitoring import targets
 from cluster.rundir import RunDirectory
+from jobs.admission import place_for, wanted_by
 from jobs.config import JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
@@ -41,15 +43,18 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
         title(f"{job.name}: {' → '.join(stages(job))}")
         fact("run directory", str(directory.path))
         context = Context(job, root, directory, attempt, fresh=fresh, report=plan.report())
-        with recorded(context), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
-            require_job_fits(job, context.capacity)
+        with recorded(context), connected(job.cluster, keep_logs=attempt / "logs") as capacity:
+            require_job_fits(job, capacity)
+            targets.record(directory.path)
             if job.serve is not None:
                 require_no_endpoint(job.name)
-            tuned, data = run_stages(context)
-            with _endpoint(context, tuned, data) as served:
-                complete(context, served)
-                if keep_serving and served is not None:
-                    follow(served)
+            with place_for(wanted_by(job, plan.disk_bytes), capacity) as given:
+                context.capacity = given.capacity
+                tuned, data = run_stages(context)
+                with _endpoint(context, tuned, data) as served:
+                    complete(context, served)
+                    if keep_serving and served is not None:
+                        follow(served)
 
 
 def run_stages(context: Context) -> tuple[Manifest, Manifest | None]:

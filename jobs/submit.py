@@ -1,143 +1,203 @@
-"""Send a job to a running cluster: the same configuration, with this checkout's code and the files that it names.
-
-What is sent is unpacked into the job's working directory:
-
-    job.yaml               the resolved configuration, with cluster.address: auto
-    files/KEY/…            the file or folder that KEY of the configuration names
-    cluster/ trainers/ serving/ jobs/
-
-Files under storage.root stay where they are: every node sees that folder.
-"""
+"""Send a job, chain, sweep or endpoint to a running cluster, follow it, and send it again when the cluster lost it."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from cluster.errors import ConfigError
-from cluster.submit import RemoteJobs
-from jobs.config import JobConfig
+from cluster import records
+from cluster.errors import ClusterError, ConfigError
+from cluster.storage import read_json, write_json
+from cluster.submit import Ending, JobView, RemoteJobs
 from jobs.console import console, errors, fact, title
-from jobs.paths import absolute, replace_paths
-from jobs.plan import read_data
-from jobs.words import size
-from trainers.models import locate
+from jobs.parcel import ENTRY, Parcel, load_parcel
+from jobs.submit_package import package
+from jobs.targets import Target
 
-_CODE = ("cluster", "trainers", "serving", "jobs")
-# Ray keeps what is sent in the memory of the head's control store, and takes 500 MB at most.
-_MAX_BYTES = 100_000_000
-# Ray leaves out what a .gitignore names, and would so leave out parts of a data or model folder in silence.
-_SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".gitignore", ".rayignore")
+Environment = Literal["node", "lock"]
 _INTERRUPTED = 130
+_KEPT = 200
+"""Submissions that are remembered, of all clusters together."""
+_TAKEN = 20
+_PAUSE_S = 5.0
 
 
-def submit(job: JobConfig, address: str, *, follow: bool, options: Sequence[str] = ()) -> int:
-    """Submit, and follow the log if `follow`.
+class Way(NamedTuple):
+    """How something is sent."""
 
-    Args:
-        address: the cluster's dashboard, http://HOST:8265.
-        options: further options of `raysmith run`.
+    follow: bool = True
+    retries: int = 3
+    """How often it is sent again when the cluster lost it."""
+    environment: Environment = "node"
+    """`node`: the Python of the nodes, as it is. `lock`: with requirements.lock installed into one of the job's own."""
+    cpus: float = 0.0
+    """Cores kept for the driver."""
+
+
+def submit(parcel: Parcel, target: Target, way: Way) -> int:
+    """Send it, unless it is there already, and follow its log if `way.follow`.
 
     Returns:
-        The exit code: 0 when the job succeeded (or was sent and is not followed), 1 when it failed or was stopped, 130
-        after Ctrl-C, which leaves the job running.
+        The exit code: the driver's own when it was followed to its end, 143 when it was stopped, 0 when it was sent and
+        is not followed, 130 after Ctrl-C, which leaves the job running.
 
     Raises:
-        ConfigError: the address is not a dashboard's, or a file is missing or too large to be sent.
+        ConfigError: the address is not a dashboard's, a file is missing or too large to be sent, or a job of that name
+            runs with another configuration.
         DataError, ModelError: a file is malformed.
         ClusterError: the cluster does not answer, refuses the token or does not take the job.
     """
+    remote = RemoteJobs(target.dashboard)
     with tempfile.TemporaryDirectory(prefix="raysmith-") as folder:
-        config = package(job, Path(folder))
-        remote = RemoteJobs(address)
-        job_id = remote.send(Path(folder), " ".join(["python -m jobs run job.yaml", *options]), job.name)
-    title(f"{job.name}: submitted to {remote.address}")
+        package(parcel, Path(folder))
+        job_id, sent = _send_once(remote, parcel, Path(folder), target, way)
+    title(f"{parcel.name}: {'submitted to' if sent else 'already there, on'} {remote.address}")
     fact("job", job_id)
-    fact("run directory", f"{config['storage']['root']}/runs/{job.name}, on the cluster")
-    fact("log", remote.command("logs --follow", job_id))
-    fact("stop", remote.command("stop", job_id))
-    if not follow:
-        return 0
+    if not sent:
+        fact("", "it has the same configuration; its code is that of when it was sent")
+    fact("run directory", f"{parcel.folder}, on the cluster")
+    fact("log", f"raysmith logs -f {parcel.name} {target.option}")
+    fact("stop", f"raysmith stop {parcel.name} {target.option}")
+    return _follow(remote, parcel, job_id, target, way) if way.follow else 0
+
+
+def _send_once(remote: RemoteJobs, parcel: Parcel, folder: Path, target: Target, way: Way) -> tuple[str, bool]:
+    """The id of the job, and whether it was sent now: not when it runs already.
+
+    Ids are NAME.1, NAME.2 …, and Ray takes each once: of two that submit at the same moment, one finds the other's.
+    """
+    content = parcel.content()
+    for _ in range(_TAKEN):
+        earlier = [one for one in remote.jobs() if one.name == parcel.name]
+        active = next((one for one in earlier if one.ending is None), None)
+        if active is not None:
+            if active.metadata.get("raysmith_content") != content:
+                raise _other_content(parcel, active, target)
+            return active.id, False
+        job_id = f"{parcel.name}.{max(map(_number, earlier), default=0) + 1}"
+        metadata = {
+            "raysmith": parcel.name, "raysmith_verb": parcel.verb, "raysmith_content": content,
+            "raysmith_folder": str(parcel.folder),
+        }  # fmt: skip
+        taken = remote.send(
+            folder, parcel.entrypoint(), job_id, metadata, packages=_packages(way.environment), cpus=way.cpus
+        )
+        if taken:
+            _remember(parcel, target, way)
+            return job_id, True
+    raise ClusterError("The cluster takes no id for the job.", field="name", got=parcel.name, fix="try again")
+
+
+def _other_content(parcel: Parcel, active: JobView, target: Target) -> ConfigError:
+    return ConfigError(
+        "A job of that name runs with another configuration.", field="name", got=f"{parcel.name} ({active.id})",
+        expected="the same configuration, or a name of its own",
+        fix=f"raysmith stop {parcel.name} {target.option}, and submit again; or give this one another `name`",
+    )  # fmt: skip
+
+
+def _number(job: JobView) -> int:
+    last = job.id.rpartition(".")[2]
+    return int(last) if last.isdecimal() else 0
+
+
+def _packages(environment: Environment) -> dict[str, Any]:
+    """Keys of Ray's runtime environment.
+
+    The lock is installed beside the nodes' own torch, whose build is theirs to choose, into an environment that Ray
+    makes on each node once and keeps; DeepSpeed imports that torch while it is built (decision 0001).
+    """
+    if environment == "node":
+        return {}
+    lock = Path(__file__).parent.parent / "requirements.lock"
+    if not lock.is_file():
+        raise ConfigError("The lock is not beside the code.", field="--environment", got="lock", expected=str(lock))
+    lines = [line.strip() for line in lock.read_text(encoding="utf-8").splitlines()]
+    pinned = [line for line in lines if line and not line.startswith("#")]
+    options = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    return {"pip": {"packages": pinned, "pip_check": False, "pip_install_options": options}}
+
+
+def _follow(remote: RemoteJobs, parcel: Parcel, job_id: str, target: Target, way: Way) -> int:
+    left = way.retries
     try:
-        ending = remote.follow(job_id, _show)
+        while True:
+            ending = remote.follow(job_id, show)
+            if not ending.lost or not left:
+                return told(job_id, ending)
+            left -= 1
+            errors.print(f"\n{job_id}: {ending.text}", markup=False)
+            errors.print(f"Sent again ({way.retries - left} of {way.retries}); it goes on from its last checkpoint.")
+            job_id = _send_again(remote, parcel.going_on(), target, way)
     except KeyboardInterrupt:
         errors.print("\nNo longer followed; the job goes on. To see its log again, or to stop it:")
-        for verb in ("logs --follow", "stop"):
-            errors.print(f"  {remote.command(verb, job_id)}", markup=False)
+        for verb in ("logs -f", "stop"):
+            errors.print(f"  raysmith {verb} {parcel.name} {target.option}", markup=False)
         return _INTERRUPTED
-    (console if ending.succeeded else errors).print(f"\n{job_id}: {ending.text}", markup=False)
-    return 0 if ending.succeeded else 1
 
 
-def package(job: JobConfig, folder: Path) -> dict[str, Any]:
-    """Fill `folder` with everything that the job needs on the cluster, checked as far as that can be done here.
-
-    Returns:
-        The configuration as it was written to job.yaml.
-
-    Raises:
-        ConfigError: a file is missing, or the files are too large.
-        DataError, ModelError: a file is malformed.
-    """
-    for name in _CODE:
-        shutil.copytree(Path(__file__).parent.parent / name, folder / name, ignore=_SKIPPED)
-    root, room = absolute(job.storage.root), _MAX_BYTES
-
-    def place(key: str, path: Path) -> str:
-        nonlocal room
-        path = absolute(path)
-        if path.is_relative_to(root):
-            return str(path)
-        needed = _bytes(path, key)
-        if needed > room:
-            raise ConfigError(
-                "A file is too large to be sent along with a job.", field=key, got=f"{path} ({size(needed)})",
-                expected=f"at most {size(_MAX_BYTES)} in all",
-                fix=f"put it, or a link to it, on storage that the cluster sees: under storage.root, now {root}",
-            )  # fmt: skip
-        room -= needed
-        return _copy(path, folder, Path("files", key, path.name))
-
-    config: dict[str, Any] = replace_paths(job, place)
-    _check(job, root)
-    config["cluster"]["address"] = "auto"
-    config["storage"]["root"] = str(root)
-    (folder / "job.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    return config
+def _send_again(remote: RemoteJobs, parcel: Parcel, target: Target, way: Way) -> str:
+    """Send what was lost; a head that was just restarted may need a moment before it takes jobs."""
+    with tempfile.TemporaryDirectory(prefix="raysmith-") as folder:
+        package(parcel, Path(folder))
+        for attempt in range(_TAKEN):
+            try:
+                return _send_once(remote, parcel, Path(folder), target, way)[0]
+            except ClusterError:
+                if attempt == _TAKEN - 1:
+                    raise
+                time.sleep(_PAUSE_S)
+    raise ClusterError("The cluster does not take the job again.", field="name", got=parcel.name)
 
 
-def _check(job: JobConfig, root: Path) -> None:
-    """Refuse what `run` would refuse; files that only the cluster sees are left to it."""
-    read_data(job)
-    if job.model.path is not None and not absolute(job.model.path).is_relative_to(root):
-        locate(job.model)
+def told(job_id: str, ending: Ending) -> int:
+    """Say how a job ended; its exit code."""
+    (errors if ending.exit_code else console).print(f"\n{job_id}: {ending.text}", markup=False)
+    return ending.exit_code
 
 
-def _bytes(path: Path, key: str) -> int:
-    if not path.exists():
-        raise ConfigError(
-            "A file that the configuration names is missing.", field=key, got=path, expected="a file to send along",
-            fix="check the path; what only the cluster sees must lie under storage.root",
-        )  # fmt: skip
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _copy(path: Path, folder: Path, target: Path) -> str:
-    if path.is_dir():
-        shutil.copytree(path, folder / target, ignore=_SKIPPED)
-    else:
-        (folder / target).parent.mkdir(parents=True)
-        shutil.copyfile(path, folder / target)
-    return str(target)
-
-
-def _show(text: str) -> None:
+def show(text: str) -> None:
+    """Pass a piece of a log on as it is."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _folder() -> Path:
+    return records.home() / "submitted"
+
+
+def _remember(parcel: Parcel, target: Target, way: Way) -> None:
+    """Keep what was sent, for `resume`: the configuration, not the code, nor the files that it names."""
+    kept = {
+        "verb": parcel.verb, "name": parcel.name, "options": list(parcel.options), "files": parcel.files(),
+        "environment": way.environment, "cpus": way.cpus, "sent": time.time(),
+    }  # fmt: skip
+    write_json(_folder() / target.key / f"{parcel.name}.json", kept, mode=0o600)
+    files = sorted(_folder().glob("*/*.json"), key=lambda file: file.stat().st_mtime)
+    for file in files[:-_KEPT]:
+        file.unlink(missing_ok=True)
+
+
+def submitted(name: str, target: Target) -> tuple[Parcel, Way]:
+    """What was sent last under a name, to go on with.
+
+    Raises:
+        ConfigError: nothing was sent from this account.
+    """
+    found = read_json(_folder() / target.key / f"{name}.json")
+    if found is None:
+        there = ", ".join(sorted(file.stem for file in (_folder() / target.key).glob("*.json")))
+        raise ConfigError(
+            "Nothing of that name was submitted to that cluster from this account.", field="NAME", got=name,
+            expected=there or "none yet", fix="raysmith submit CONFIG: what an earlier run finished is reused",
+        )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="raysmith-") as folder:
+        for file, tree in found["files"].items():
+            Path(folder, file).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        parcel = load_parcel(Path(folder, ENTRY), verb=found["verb"], options=found["options"])
+    return parcel.going_on(), Way(environment=found["environment"], cpus=found["cpus"])

@@ -10,7 +10,9 @@ import time
 from cluster.artifacts import ArtifactStore
 from cluster.connect import connected
 from cluster.errors import ConfigError, EndpointError
+from cluster.queue import Need
 from cluster.storage import read_json, write_json
+from jobs.admission import Wanted, place_for, serving_bundles
 from jobs.console import console, fact, title
 from jobs.endpoints.config import EndpointConfig
 from jobs.endpoints.folder import EndpointFolder
@@ -36,7 +38,13 @@ def serve(config: EndpointConfig) -> None:
     if config.cluster.address == "local":
         free_port(config)
     title(f"Endpoint {config.name}")
-    with connected(config.cluster, keep_logs=folder.path / "logs"), serving(root, config) as served:
+    need = Need(serving_bundles([part.serve for part in config.parts()]))
+    wanted = Wanted(config.name, config.cluster, need, root, {})
+    with (
+        connected(config.cluster, keep_logs=folder.path / "logs") as capacity,
+        place_for(wanted, capacity),
+        serving(root, config) as served,
+    ):
         fact("listens on", served.endpoint.url)
         console.print("\n  In another terminal:", markup=False)
         for line in (f"raysmith chat {config.name}", f"raysmith bench {config.name}", curl_line(config.name, served)):

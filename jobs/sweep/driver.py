@@ -14,11 +14,15 @@ import yaml
 
 from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity
 from cluster.errors import ClusterError, ConfigError, ResourceError
+from cluster.monitoring import targets
+from cluster.queue import Need
 from cluster.rundir import RunDirectory
 from cluster.storage import read_json, require_free_space
+from jobs.admission import Wanted, place_for, training_bundles
 from jobs.config import SWEEP_RECORD, JobConfig
 from jobs.console import fact, title
 from jobs.context import Context
+from jobs.paths import named_paths
 from jobs.plan import checkpoint_bytes, make_plan, require_job_fits, require_room
 from jobs.plan import show_plan as show_job_plan
 from jobs.run import base_and_data
@@ -65,18 +69,30 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
         title(f"{sweep.config.name}: {describe(sweep)}")
         fact("run directory", str(directory.path))
         context = Context(job, root, directory, attempt)
-        with recorded(context, html=False), connected(job.cluster, keep_logs=attempt / "logs") as context.capacity:
-            require_job_fits(job, context.capacity)
-            search(sweep, record, context)
+        with recorded(context, html=False), connected(job.cluster, keep_logs=attempt / "logs") as capacity:
+            require_job_fits(job, capacity)
+            targets.record(directory.path)
+            with place_for(_wanted(sweep, job, capacity), capacity) as given:
+                context.capacity = given.capacity
+                search(sweep, record, context, given.copies)
             context.report["status"] = "done"
     return record
 
 
-def search(sweep: Sweep, record: SweepRecord, context: Context) -> None:
+def _wanted(sweep: Sweep, job: JobConfig, capacity: Capacity) -> Wanted:
+    """One trial at least, or as many as `concurrency` says; and as many at a time as there is room for."""
+    most = slots(sweep, job.cluster, capacity)
+    bundles = training_bundles(job, job.cluster.max_workers)
+    need = Need(bundles, (sweep.config.concurrency or 1, most))
+    return Wanted(sweep.config.name, job.cluster, need, job.storage.location(), named_paths(job))
+
+
+def search(sweep: Sweep, record: SweepRecord, context: Context, at_a_time: int | None = None) -> None:
     """Run the trials on the cluster that is connected, and publish the winner.
 
     Args:
         context: of the sweep's own directory; model and data are prepared in it, once for all trials.
+        at_a_time: the most trials; default: as many as the cluster has room for.
 
     Raises:
         ClusterError: no trial came to a measurement.
@@ -84,7 +100,7 @@ def search(sweep: Sweep, record: SweepRecord, context: Context) -> None:
     os.environ |= _TUNE
     title("Shared by the trials")
     base_and_data(context)
-    _tune(sweep, record, context)
+    _tune(sweep, record, context, at_a_time or slots(sweep, context.job.cluster, context.capacity))
     finish(sweep, record, context)
     for folder in _WHILE_IT_RUNS:
         shutil.rmtree(context.run.path / folder, ignore_errors=True)
@@ -177,7 +193,7 @@ def slots(sweep: Sweep, cluster: ClusterConfig, capacity: Capacity) -> int:
     return wanted or max(1, room)
 
 
-def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
+def _tune(sweep: Sweep, record: SweepRecord, context: Context, parallel: int) -> None:
     from ray import tune
 
     from jobs.sweep.search import Follow, Proposals, Spent
@@ -186,7 +202,6 @@ def _tune(sweep: Sweep, record: SweepRecord, context: Context) -> None:
     config, train = sweep.config, context.job.train
     if train is None:
         raise ConfigError("A sweep needs a job that trains.", field="job")
-    parallel = slots(sweep, context.job.cluster, context.capacity)
     fact("at a time", f"{parallel} trials")
     scheduler = sweep.scheduler.build(config.scheduler, config, train.steps)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told in the table

@@ -1,0 +1,81 @@
+"""Ray's client of a cluster's dashboard, with time limits, and errors that say what to do."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cluster.errors import ClusterError, ConfigError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+_CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 30.0, 600.0
+_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+
+
+def checked_address(address: str) -> str:
+    """The address of a dashboard, without a slash at its end.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            "A job is submitted to a cluster's dashboard.", field="--address", got=address,
+            expected="http://HOST:8265 (or https://)",
+            fix="`auto`, HOST:PORT and ray://HOST:PORT are values of cluster.address, for `raysmith run`",
+        )  # fmt: skip
+    return address.rstrip("/")
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """Ray's client; see `explained` for what it raises."""
+    from ray.job_submission import JobSubmissionClient
+
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+    class Client(JobSubmissionClient):
+        """Ray's client waits for ever for a host that does not answer."""
+
+        def _do_request(self, method: str, endpoint: str, **arguments: Any) -> Any:
+            # The first number limits the sending of the body, too.
+            timeout = (_CONNECT_S, _ANSWER_S) if method == "GET" else (_UPLOAD_S, _UPLOAD_S)
+            return super()._do_request(method, endpoint, timeout=timeout, **arguments)
+
+        def tail(self, job_id: str, lines: int) -> str:
+            """The last lines of a job's log; empty when they cannot be had."""
+            found = self._do_request("GET", f"/api/v0/logs/file?submission_id={job_id}&lines={lines}")
+            return found.text if found.status_code == 200 else ""
+
+    # Ray lets this variable, and else RAY_ADDRESS, win over the address that it is given.
+    os.environ["RAY_API_SERVER_ADDRESS"] = address
+    return Client(address)
+
+
+@contextmanager
+def explained(address: str, message: str) -> Iterator[None]:
+    """Tell what Ray's client raises as a ClusterError that begins with `message`."""
+    from ray.exceptions import AuthenticationError
+
+    try:
+        yield
+    except AuthenticationError as error:
+        raise ClusterError(
+            "The cluster refuses the token, or wants one and there is none.", field="--address",
+            got=f"{address} ({str(error).splitlines()[0]})", expected="the token of that cluster",
+            fix="copy the head's ~/.ray/auth_token to this machine, or set RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN",
+        ) from None  # fmt: skip
+    except (OSError, RuntimeError, KeyError) as error:  # KeyError: JSON, but not Ray's
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise ClusterError(
+            message, field="--address", got=f"{address} ({reason[:300]})",
+            expected="the dashboard of a running cluster, http://HOST:8265",
+            fix="check host and port; from outside, forward the port with `ssh -L` or `kubectl port-forward`",
+        ) from None  # fmt: skip

@@ -1,0 +1,182 @@
+"""Who is let in to a cluster, and when."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from cluster.line import LOST_S, Ask, Bundle, Cluster, Line, largest_share, place
+from cluster.queue import Need, require_possible
+
+TWO_NODES = Cluster([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}])
+
+
+def workers(number: int, gpus: float = 1.0, cpus: float = 1.0) -> list[Bundle]:
+    return [{"CPU": cpus, "GPU": gpus} for _ in range(number)]
+
+
+class Drivers:
+    """Drivers that ask one line, each second."""
+
+    def __init__(self, cluster: Cluster = TWO_NODES) -> None:
+        self.cluster, self.line, self.now = cluster, Line(), 1000.0
+        self.asks: dict[str, Ask] = {}
+
+    def ask(self, name: str, bundles: list[Bundle], priority: int = 0, copies: tuple[int, int] = (1, 1)) -> int:
+        self.asks[name] = Ask(name, name, bundles, priority, 0.0, copies, 0)
+        return self.beat(name)
+
+    def beat(self, name: str) -> int:
+        self.now += 1.0
+        standing = self.line.beat(self.asks[name], self.cluster, self.now)
+        self.asks[name] = self.asks[name]._replace(since=standing["since"], admitted=standing["admitted"])
+        admitted: int = standing["admitted"]
+        return admitted
+
+    def end(self, name: str) -> None:
+        self.line.leave(name)
+        del self.asks[name]
+
+    def inside(self) -> set[str]:
+        for _ in range(2):
+            for name in list(self.asks):
+                self.beat(name)
+        return {name for name, ask in self.asks.items() if ask.admitted}
+
+
+def test_two_jobs_that_do_not_fit_together_run_one_after_the_other() -> None:
+    drivers = Drivers()
+    assert drivers.ask("first", workers(5))
+    assert not drivers.ask("second", workers(5))
+    assert drivers.inside() == {"first"}
+    drivers.end("first")
+    assert drivers.inside() == {"second"}
+
+
+def test_the_whole_is_placed_on_nodes_not_on_a_sum() -> None:
+    drivers = Drivers()
+    assert drivers.ask("halves", workers(2, gpus=3.0))  # 3 of 4 GPUs on each node
+    assert not drivers.ask("pair", workers(1, gpus=2.0))  # 2 GPUs are free, and not on one node
+    assert drivers.ask("single", workers(1))  # passes: `pair` could be placed beside it once `halves` has ended
+
+
+def test_a_large_job_is_not_kept_waiting_by_small_ones_that_keep_coming() -> None:
+    drivers = Drivers()
+    assert drivers.ask("small-0", workers(2))
+    assert not drivers.ask("large", workers(8))
+    for number in range(1, 20):
+        assert not drivers.ask(f"small-{number}", workers(1)), "it would take what the large one waits for"
+    drivers.end("small-0")
+    assert drivers.inside() == {"large"}
+
+
+def test_a_small_job_passes_where_it_takes_nothing_from_those_before_it() -> None:
+    drivers = Drivers()
+    assert drivers.ask("running", workers(4))
+    assert not drivers.ask("large", workers(6))
+    assert drivers.ask("small", workers(2))  # 6 + 2 of 8 GPUs
+    assert not drivers.ask("another", workers(1))  # 6 + 2 + 1
+    drivers.end("running")
+    assert drivers.inside() == {"large", "small"}
+
+
+def test_higher_priority_goes_first_and_puts_nobody_out() -> None:
+    drivers = Drivers()
+    drivers.ask("running", workers(8))
+    drivers.ask("ordinary", workers(8))
+    drivers.ask("urgent", workers(8), priority=5)
+    assert drivers.inside() == {"running"}
+    drivers.end("running")
+    assert drivers.inside() == {"urgent"}
+
+
+def test_places_and_names_are_told() -> None:
+    drivers = Drivers()
+    drivers.ask("running", workers(8))
+    drivers.ask("a", workers(8))
+    drivers.ask("b", workers(8), priority=1)
+    standing = drivers.line.beat(drivers.asks["a"], drivers.cluster, drivers.now)
+    assert (standing["place"], standing["of"], standing["before"]) == (2, 2, ["running", "b"])
+
+
+def test_a_driver_that_fell_silent_loses_what_it_held() -> None:
+    drivers = Drivers()
+    drivers.ask("killed", workers(8))
+    drivers.ask("next", workers(8))
+    silent = drivers.asks.pop("killed")
+    drivers.now += LOST_S - 3
+    assert not drivers.beat("next")
+    drivers.now += 3
+    assert drivers.beat("next")
+    assert drivers.line.beat(silent, drivers.cluster, drivers.now)["admitted"]  # it was only suspended: it holds still
+
+
+def test_a_restarted_keeper_learns_who_was_let_in_before_it_lets_in_anybody() -> None:
+    drivers = Drivers()
+    drivers.ask("inside", workers(8))
+    drivers.ask("waits", workers(8))
+    since = drivers.asks["waits"].since
+    drivers.line = Line(closed_until=drivers.now + LOST_S)
+    assert not drivers.beat("waits")  # asked first, and nobody is known to hold anything yet
+    assert drivers.beat("inside")
+    assert drivers.asks["waits"].since == since
+    drivers.now += LOST_S
+    drivers.beat("inside")
+    assert not drivers.beat("waits")
+
+
+def test_what_the_nodes_could_never_hold_holds_nobody_up() -> None:
+    drivers = Drivers()
+    assert not drivers.ask("lost-a-node", workers(9))
+    assert drivers.ask("small", workers(8))
+
+
+def test_an_autoscaling_cluster_lets_in_what_fits_its_most() -> None:
+    grows = Cluster([{"CPU": 4.0}], limit={"CPU": 100.0, "GPU": 8.0})
+    drivers = Drivers(grows)
+    assert drivers.ask("first", workers(6))
+    assert not drivers.ask("second", workers(6))
+    assert not require_possible(Need(workers(8)), grows)
+    assert require_possible(Need(workers(9)), grows) == ["9 GPU are needed, 8 are there"]
+
+
+def test_a_sweep_takes_as_many_trials_as_there_is_room_for() -> None:
+    drivers = Drivers()
+    drivers.ask("job", workers(5))
+    assert drivers.ask("sweep", workers(1), copies=(1, 8)) == 3
+
+
+def test_a_need_that_fits_in_sum_and_on_no_node() -> None:
+    [reason] = require_possible(Need(workers(1, gpus=5.0)), TWO_NODES)
+    assert "5 GPU, do not fit on 2 nodes" in reason
+
+
+def test_work_without_gpus_keeps_off_nodes_that_have_them() -> None:
+    assert place([{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0}], [{"CPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}]) == [1, 0]
+    assert largest_share(TWO_NODES.nodes, workers(6)) == 4.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nobody_waits_for_ever_and_nothing_is_given_twice(seed: int) -> None:
+    """Jobs of all sizes and priorities come and go at random: what is let in always fits, and in the end all were."""
+    chance, drivers, numbers = random.Random(seed), Drivers(), itertools.count()
+    served: set[str] = set()
+    for _ in range(120):
+        if chance.random() < 0.5:
+            name = f"job-{next(numbers)}"
+            bundles = workers(chance.randint(1, 8), gpus=float(chance.choice((0, 1, 1, 2))))
+            if drivers.cluster.holds(bundles):
+                drivers.ask(name, bundles, priority=chance.randint(0, 2))
+        inside = drivers.inside()
+        served |= inside
+        assert drivers.cluster.holds([bundle for name in inside for bundle in drivers.asks[name].bundles])
+        if inside and chance.random() < 0.6:
+            drivers.end(chance.choice(sorted(inside)))
+    while drivers.asks:
+        inside = drivers.inside()
+        assert inside, "everybody waits"
+        served |= inside
+        drivers.end(min(inside))
+    assert served == {f"job-{number}" for number in range(next(numbers))} & served
