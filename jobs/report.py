@@ -43,6 +43,10 @@ _PROOFS = {
     "model does.",
 }  # fmt: skip
 _ANSWERS = (("evaluate_before", "base model"), ("evaluate_after", "tuned"), ("serve", "quantized, from the endpoint"))
+_PARTS = {
+    "steps": "steps", "lost": "steps done again", "measure": "held-out measurements", "checkpoint": "saving",
+    "start": "starts, restarts", "other": "other stages", "gap": "no driver",
+}  # fmt: skip
 _WITH_MEDIAN = ("tokens_per_s", "mfu", "data_wait_share")
 _MAX_EXAMPLE_TOKENS = 2000
 _MAX_WORKERS = 16
@@ -91,7 +95,7 @@ def _curves(run: RunRecord) -> list[Chart]:
         if points:
             middle = f", median {figure(median(value for _, value in points))}" if key in _WITH_MEDIAN else ""
             charts.append(curve(key, title, note + middle + state, points, marks, zero=zero, beside=beside))
-    return charts + _ranks(run)
+    return charts + _ranks(run) + _goodput(run)
 
 
 def _ranks(run: RunRecord) -> list[Chart]:
@@ -107,6 +111,21 @@ def _ranks(run: RunRecord) -> list[Chart]:
     marks = {f"rank {rung['rank']}": rung["heldout_loss"] for rung in escalation["rungs"]}
     note = f"of all ranks, one after another; rank {escalation['chosen']} was taken: {escalation['stopped']}"
     return [curve("ranks", "Held-out loss, rank by rank", note, points, marks, zero=False)]
+
+
+def _goodput(run: RunRecord) -> list[Chart]:
+    """Where the time went, of all attempts since the run was last done."""
+    found = run.report.get("goodput")
+    if not found:
+        return []
+    seconds = {_PARTS[part]: value for part, value in found["seconds"].items() if value > 0}
+    note = f"{found['share']:.0%} of training's {duration(found['training_s'])} was steps that stand"
+    note += f"; workers restarted {found['restarts']} times" if found["restarts"] else ""
+    note += f"; {found['lost_steps']} steps done again" if found["lost_steps"] else ""
+    note += f"; {found['attempts']} attempts" if found["attempts"] > 1 else ""
+    if not seconds:
+        return []
+    return [size_bars("goodput", "Goodput", note, {"time": seconds}, duration)]
 
 
 def _proofs(run: RunRecord) -> list[dict[str, Any]]:

@@ -153,11 +153,19 @@ def _thinned(points: _Points) -> list[tuple[float, float]]:
     return kept
 
 
-def size_bars(name: str, title: str, note: str, rows: Mapping[str, Mapping[str, float]]) -> Chart:
-    """Horizontal bars of bytes: row → part → bytes. Several parts have a colour each, and a legend."""
+def size_bars(
+    name: str,
+    title: str,
+    note: str,
+    rows: Mapping[str, Mapping[str, float]],
+    figure: Callable[[float], str] = size,
+) -> Chart:
+    """Horizontal bars of bytes, or of what `figure` puts into words: row → part → amount. Several parts have a colour
+    each, and a legend.
+    """
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
     totals = {label: sum(row.values()) for label, row in rows.items()}
-    words = f"{title}: " + ", ".join(f"{label} {size(total)}" for label, total in totals.items())
+    words = f"{title}: " + ", ".join(f"{label} {figure(total)}" for label, total in totals.items())
 
     def draw(axes: Axes) -> None:
         left = dict.fromkeys(rows, 0.0)
@@ -167,7 +175,7 @@ def size_bars(name: str, title: str, note: str, rows: Mapping[str, Mapping[str, 
             axes.barh(list(rows), widths, left=list(left.values()), height=0.62, color=colour, label=part)
             left = {label: start + width for (label, start), width in zip(left.items(), widths, strict=True)}
         for row, total in enumerate(totals.values()):
-            axes.annotate(size(total), (total, row), (4, 0), textcoords="offset points", va="center", fontsize=9.5)
+            axes.annotate(figure(total), (total, row), (4, 0), textcoords="offset points", va="center", fontsize=9.5)
         axes.set_ylim(max(len(rows), 2) - 0.5, -0.5)  # downwards; one bar alone is no thicker than two are
         axes.set_xlim(0, 1.22 * max(totals.values()))  # room for the figures
         axes.set_xticks([])

@@ -18,6 +18,8 @@ from jobs.console import console, errors, fact, title
 from jobs.context import Context
 from jobs.endpoints.served import Served
 from jobs.endpoints.supervise import curl_line
+from jobs.goodput import Timeline, goodput_of
+from jobs.goodput import told as goodput_words
 from jobs.report import write_html
 from jobs.report_rl import learning_of, told
 from jobs.report_run import RunRecord
@@ -39,6 +41,8 @@ def recorded(context: Context, *, html: bool = True) -> Iterator[None]:
         "packages": package_versions(),
     }
     context.save_report()
+    timeline = Timeline(context.run.path, context.attempt.name)
+    timeline.begin()
     try:
         yield
     except BaseException as error:
@@ -46,15 +50,19 @@ def recorded(context: Context, *, html: bool = True) -> Iterator[None]:
             context.report["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             context.report["error"] = str(error) or type(error).__name__
         try:
+            timeline.end(context.report["status"])
             _write(context, html=html)
         except OSError as second:  # a full disk, say: what went wrong first is what the user must see
             errors.print(f"The report could not be written: {second}", markup=False)
         raise
+    timeline.end(context.report["status"])
     _write(context, html=html)
 
 
 def _write(context: Context, *, html: bool = True) -> None:
     context.report["seconds"] = round(time.monotonic() - context.began, 1)
+    if (goodput := goodput_of(context.run.path)) is not None:
+        context.report["goodput"] = goodput.report()
     context.save_report()
     if html:
         write_html(context.run.path, context.store)
@@ -145,6 +153,8 @@ def _where(context: Context, served: Served | None) -> None:
         fact("lineage", f"raysmith trace {name}")
     if context.job.train is not None and any(one.kind == "tensorboard" for one in context.job.train.trackers):
         fact("curves", f"tensorboard --logdir {context.run.path / 'tensorboard'}")
+    if (goodput := goodput_of(context.run.path)) is not None:
+        fact("goodput", goodput_words(goodput))
     fact("time", duration(time.monotonic() - context.began))
     if served is None:
         return

@@ -14,6 +14,7 @@ from cluster.rundir import read_metrics
 from cluster.storage import read_json
 from jobs.console import bar, console, fact, title
 from jobs.context import Context, Made, Outcome
+from jobs.goodput import Timeline
 from jobs.paths import with_absolute_paths
 from jobs.stages.evaluate import named_adapters
 from jobs.words import batch_words, trained_words
@@ -142,7 +143,8 @@ def training_job(context: Context, inputs: dict[str, Manifest], config: TrainCon
 
 
 def _work(context: Context, job: Job) -> Made:
-    with bar("train", job.progress):
+    timeline = Timeline(context.run.path, job.attempt)
+    with timeline.training(job.name), bar("train", job.progress):
         result = launch(job, context.job.cluster, lambda text: console.print(f"  {text}", markup=False))
     report = summary(context.run.read_metrics()) | {key: value for key, value in result.items() if value is not None}
     events = read_metrics(job.metrics_file.with_name("events.jsonl"))
