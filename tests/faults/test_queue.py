@@ -1,0 +1,50 @@
+"""Two jobs that cannot run at the same time, and a node lost while one holds the cluster and the other waits."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import storage
+from tests.faults.client import Command
+from tests.faults.conftest import Whole
+from tests.faults.faults import node_lost
+from tests.faults.machine import wait_until
+from tests.faults.results import Case
+from tests.faults.workloads import END_S
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+AT = 50
+
+
+@pytest.mark.case("queue", "node lost while one job runs and one waits", "plain")
+def test_two_jobs_and_a_lost_node(case: Case, cluster: Any, root: Path, files: Path, whole: Whole) -> None:
+    names = [f"{storage.name_of(root.parent)}-{number}" for number in range(2)]
+    first, second = (
+        Command(
+            cluster, "submit", storage.job(root, files, name, storage.training(seed=seed), cluster={"workers": 2}),
+            *cluster.submit_options,
+        )
+        for seed, name in enumerate(names)
+    )  # fmt: skip
+    with first:
+        first.wait_for_step(AT)
+        with second:
+            wait_until(lambda: "waiting" in second.said() or second.ended(), 120, f"a place:\n{second.tail()}")
+            assert not second.ended(), second.tail()
+            place = next(line.strip() for line in second.said().splitlines() if "waiting" in line)
+            since = time.monotonic()
+            node_lost(cluster, first, "RayTrainWorker")
+            assert first.wait(END_S) == 0, first.tail(30)
+            assert second.step() == 0, "it waits until all of what it needs is free"
+            _, after = first.pause(since)
+            case.recover_s = round(after - since, 1)
+            assert second.wait(END_S) == 0, second.tail(30)
+    assert [one["samples"] for one in first.steps()] == whole.samples
+    assert [one["loss"] for one in first.steps()] == pytest.approx(whole.losses, rel=1e-5)
+    assert len(second.steps()) == storage.STEPS
+    case.saw = f"the second: {place}"
+    case.lost = "nothing but steps trained again; both end"
