@@ -113,9 +113,14 @@ class ArtifactStore:
             pointed: let the name mean it; otherwise it is there by its id alone, until `point`.
 
         Raises:
-            ArtifactError: the name is not valid, there is no file, or a metric is not a finite number.
+            ArtifactError: the name is not valid, there is no file, or a link, or a metric is not a finite number.
         """
         _require_name(name)
+        if links := [str(path.relative_to(files)) for path in files.rglob("*") if path.is_symlink()]:
+            raise ArtifactError(
+                "An artifact cannot hold a link: what it leads to may change, or be a secret.", field=name,
+                got=", ".join(links), expected="files", fix="copy what it leads to",
+            )  # fmt: skip
         records = _hash_files(files)
         if not records:
             raise ArtifactError("An artifact without files cannot be published.", field=name, got=str(files))
@@ -281,5 +286,5 @@ def _hash_files(folder: Path) -> dict[str, FileRecord]:
     return {
         str(path.relative_to(folder)): FileRecord(sha256=file_digest(path), size_bytes=path.stat().st_size)
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.is_symlink()
     }

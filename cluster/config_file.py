@@ -26,6 +26,7 @@ C = TypeVar("C", bound=Config)
 Tree = dict[str, Any]
 
 _MAX_BYTES = 1_000_000
+_SECRET = re.compile(r"key$|token$|secret|passw|credential", re.IGNORECASE)
 
 
 class _Loader(yaml.SafeLoader):
@@ -226,7 +227,7 @@ def _unknown(loc: list[str], value: Any, name: str, valid: list[str], what: str,
     return ConfigError(
         f"Unknown {what} `{dotted if what == 'key' else name}`.",
         field=_field(loc, places),
-        got=repr(value),
+        got="a value that is not shown" if _SECRET.search(name) else repr(value),  # terminals and CI logs are kept
         expected="one of " + ", ".join(valid),
         fix=f"did you mean `{meant}`?" if meant else None,
     )

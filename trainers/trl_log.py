@@ -14,6 +14,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from cluster.errors import ConfigError, TrainingError
+from cluster.ownership import require_own
 from cluster.storage import read_json, write_json
 from trainers.config import CheckpointConfig
 from trainers.heartbeat import MEASURE, STEP, WAIT, Heartbeat
@@ -53,6 +54,7 @@ class Checkpoints:
 
         Raises:
             ConfigError: it was written by another number of workers or at another ZeRO stage.
+            ResourceError: somebody else may have altered it; it holds pickles.
         """
         steps = self._steps()
         complete = [step for step in steps if (self.path(step) / _COMPLETE).is_file()]
@@ -70,6 +72,7 @@ class Checkpoints:
                 field="cluster.workers, train.deepspeed.stage", got=words.format(**self._shape),
                 expected=words.format(**written), fix="set these, or run with --fresh to start again",
             )  # fmt: skip
+        require_own(self.path(complete[-1]))
         return complete[-1]
 
     def complete(self, step: int) -> None:

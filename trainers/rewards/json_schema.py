@@ -43,4 +43,7 @@ def score(config: Config, sample: Sample) -> float:
         return 0.0
     # An empty registry: a reference to elsewhere is an error, never a download.
     validator = Draft202012Validator(config.schema_of_answer, registry=Registry())
-    return float(validator.is_valid(value))
+    try:
+        return float(validator.is_valid(value))
+    except RecursionError:  # a schema that names itself, and a completion of nothing but brackets
+        return 0.0

@@ -5,24 +5,30 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from cluster.config import Config
 from cluster.errors import ConfigValueError
 from trainers.adapter_config import ArtifactName
+from trainers.config import without_secret
 
 
 class EndpointConfig(Config):
     """An OpenAI-compatible endpoint that gives log-probabilities."""
 
     url: str
-    """Such as http://127.0.0.1:8000/v1."""
+    """Such as http://127.0.0.1:8000/v1; without a password: the key has its own place."""
     model: str
     """The model's name there."""
     key_variable: str = "RAYSMITH_JUDGE_KEY"
     """Environment variable with the API key; the key itself is never written into a configuration."""
     timeout_s: PositiveFloat = 60.0
     """Seconds for an answer."""
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_secret(cls, value: str) -> str:
+        return without_secret(value) or value
 
 
 class ContrastConfig(Config):

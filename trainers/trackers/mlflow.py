@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from cluster.config import PluginConfig, leaf_items
 from cluster.errors import ConfigError, ConfigValueError
 from cluster.storage import write_atomically
+from trainers.config import without_secret
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +33,11 @@ class Config(PluginConfig):
     in the run directory."""
     experiment: str = "raysmith"
     """The experiment that the runs belong to; made if it is not there."""
+
+    @field_validator("uri")
+    @classmethod
+    def _has_no_secret(cls, value: str | None) -> str | None:
+        return without_secret(value)
 
     @model_validator(mode="after")
     def _is_installed(self) -> Config:
