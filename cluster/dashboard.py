@@ -49,11 +49,6 @@ def connect(address: str) -> JobSubmissionClient:
             timeout = (_CONNECT_S, _ANSWER_S) if method == "GET" else (_UPLOAD_S, _UPLOAD_S)
             return super()._do_request(method, endpoint, timeout=timeout, **arguments)
 
-        def tail(self, job_id: str, lines: int) -> str:
-            """The last lines of a job's log; empty when they cannot be had."""
-            found = self._do_request("GET", f"/api/v0/logs/file?submission_id={job_id}&lines={lines}")
-            return found.text if found.status_code == 200 else ""
-
     # Ray lets this variable, and else RAY_ADDRESS, win over the address that it is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address
     return Client(address)

@@ -162,14 +162,6 @@ class RemoteJobs:
         with self._explained("The job's log cannot be read."):
             return self._client.get_job_logs(job_id)
 
-    def last_lines(self, job_id: str, lines: int) -> str:
-        """The end of a job's log; empty when it cannot be had."""
-        try:
-            found: str = self._client.tail(job_id, lines)  # type: ignore[attr-defined]  # cluster.dashboard adds it
-        except (OSError, RuntimeError):
-            return ""
-        return found
-
     def stop(self, job_id: str) -> Ending:
         """Let a job end, as by Ctrl-C, and wait until it has.
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from rich.table import Table
 
-from cluster.errors import ConfigError
+from cluster.errors import ClusterError, ConfigError
 from cluster.queue import LET_IN, WAITING
 from cluster.submit import JobView, RemoteJobs
 from jobs.console import console, errors, fact
@@ -20,7 +20,6 @@ _STATES = {
     "PENDING": "starting", "RUNNING": "running", "SUCCEEDED": "done", "FAILED": "failed", "STOPPED": "stopped",
 }  # fmt: skip
 _QUEUE = re.compile(rf"^\s+queue\s+({WAITING} \d+ of \d+|{LET_IN})", re.MULTILINE)
-_LINES = 40
 _INTERRUPTED = 130
 
 
@@ -45,7 +44,10 @@ def table(target: Target) -> Table:
 def state(remote: RemoteJobs, job: JobView) -> str:
     """In words; while a driver waits in the queue, its place, which it writes into its log."""
     if job.status == "RUNNING":
-        told_last = _QUEUE.findall(remote.last_lines(job.id, _LINES))
+        try:
+            told_last = _QUEUE.findall(remote.log(job.id))
+        except ClusterError:  # its node does not answer: the table has the rest
+            told_last = []
         if told_last and told_last[-1].startswith(WAITING):
             place: str = told_last[-1]
             return place
