@@ -31,6 +31,7 @@ from cluster.providers._local_nodes import (
 from cluster.providers._local_processes import adopt_orphans, descendants, end, kill, listens, reap
 from cluster.providers._local_redis import Redis
 from cluster.providers._local_tended import Tended
+from cluster.providers._local_watch import Watch
 from cluster.storage import read_json, write_json
 
 _POLL_S = 0.25
@@ -55,6 +56,7 @@ class Supervisor:
         self._environment = base_environment(folder)
         self._redis = Redis(self._file, folder, self._places) if self._file.head.redis is not None else None
         self._nodes = {HEAD: Tended(HEAD, HEAD, folder)}
+        self._watch = Watch(folder)
         self._written: Any = None
         self.ending = False
 
@@ -64,6 +66,7 @@ class Supervisor:
             if self._description.stat().st_mtime_ns != self._read_at:
                 self._file = self._read()
             self._follow_description()
+            self._end_hung()
             self._step()
             self._write()
             reap({node.process.pid for node in self._nodes.values() if node.process is not None})
@@ -98,11 +101,23 @@ class Supervisor:
         head = self._nodes[HEAD]
         if head.due:
             head.start(self._plan_of(head), self._environment)
-        if not (head.process is not None and listens(head_ports(self._file, self._places)["port"])):
-            return
-        for node in self._nodes.values():
-            if node.due:
+        due = [node for node in self._nodes.values() if node.due]
+        if due and head.process is not None and listens(head_ports(self._file, self._places)["port"]):
+            for node in due:
                 node.start(self._plan_of(node), self._environment)
+
+    def _end_hung(self) -> None:
+        given_up = self._watch.given_up()
+        for node in self._nodes.values():
+            if node.node_id in given_up and node.process is not None:
+                log.warning("node %s is there, but Ray has given it up: ended", node.name)
+                kill(descendants(node.name))
+        head = self._nodes[HEAD]
+        if head.state != "alive" or self._redis is None:  # without Redis, ending the head would end all
+            self._watch.hear()
+        elif self._watch.head_is_silent():
+            log.warning("the head is there, but does not answer: ended")
+            kill(descendants(HEAD))
 
     def _plan_of(self, node: Tended) -> Any:
         if node.name != HEAD:

@@ -38,6 +38,16 @@ class Tended:
         self._started_at, self._due_at, self._drained_at = 0.0, 0.0, 0.0
 
     @property
+    def state(self) -> str:
+        """See above."""
+        return self._state
+
+    @property
+    def node_id(self) -> str | None:
+        """In the cluster, once it is known."""
+        return self._raylet[1] if self._raylet is not None else None
+
+    @property
     def due(self) -> bool:
         """Whether it should be started now."""
         waits = self.process is None and self.wanted and self._state != "failed"

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +38,7 @@ from cluster.providers._local_nodes import (
 )  # fmt: skip
 from cluster.providers._local_processes import end, processes_of
 from cluster.providers._local_redis import redis_server
+from cluster.providers._local_watch import ask, ray_nodes
 from cluster.storage import read_json, write_json
 
 __all__ = ["Config", "Provider"]
@@ -146,7 +145,7 @@ class Provider:
 
     def _jobs_are_taken(self) -> bool:
         """Whether the dashboard answers, which starts after its head."""
-        return self._ask("/api/version") is not None
+        return ask(self._folder, "/api/version") is not None
 
     def _require_hope(self, pid: int, rows: list[dict[str, Any]], deadline: float) -> None:
         hopeless = next((row for row in rows if row["state"] == "failed"), None)
@@ -225,7 +224,7 @@ class Provider:
 
     def status(self) -> list[NodeStatus]:
         """The nodes: what the supervisor says of them, and what Ray does."""
-        known = {node["node_id"]: node for node in self._ray_nodes()}
+        known = ray_nodes(self._folder) or {}
         up = self._supervisor() is not None
         found = []
         for row in self._rows():
@@ -239,25 +238,6 @@ class Provider:
             )
             found.append(NodeStatus(row["name"], row["group"], state, _resources(node), detail))
         return found
-
-    def _ray_nodes(self) -> list[dict[str, Any]]:
-        answer = self._ask("/api/v0/nodes?limit=1000&detail=true") or {}
-        nodes: list[dict[str, Any]] = answer.get("data", {}).get("result", {}).get("result", [])
-        return nodes
-
-    def _ask(self, path: str) -> Any:
-        """What the dashboard answers, or None."""
-        if not (self._folder / "places.json").exists():
-            return None
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            port = read_json(self._folder / "places.json")[HEAD]["ports"]["dashboard-port"]
-            token = (self._folder / "token").read_text(encoding="utf-8")
-            request = urllib.request.Request(
-                f"http://{LOOPBACK}:{port}{path}", headers={"Authorization": f"Bearer {token}"}
-            )  # fmt: skip
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http, of loopback
-                return json.load(answer)
-        return None
 
     def render(self, folder: Path) -> list[Path]:
         """A shell script with the commands that the supervisor runs."""
