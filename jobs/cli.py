@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from cluster.errors import ConfigError, RaysmithError
-from jobs import cli_cluster, cli_doctor, cli_export, cli_jobs, cli_monitor, cli_serve
-from jobs.cli_options import ConfigFile, Name, Overrides, StorageOption, Winner, root_of, show
+from jobs import cli_cluster, cli_doctor, cli_export, cli_jobs, cli_monitor, cli_plan, cli_serve
+from jobs.cli_options import ConfigFile, Name, Overrides, StorageOption, Winner, refuse_winner, root_of, show
 from jobs.console import console, errors
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ def run(
 
     try:
         if is_chain(config):
-            _refuse_winner(winner)
+            refuse_winner(winner)
             run_chain(load_chain(config, overrides or []), keep_serving=keep_serving, fresh=fresh)
             return
         job = load_job(config, overrides or [], winner)
@@ -55,28 +55,6 @@ def run(
         again = "it without --fresh" if fresh else "the same command"
         errors.print(f"\nStopped. Run {again} to go on from the last checkpoint.")
         raise
-
-
-@app.command()
-def plan(config: ConfigFile, overrides: Overrides = None, winner: Winner = None) -> None:
-    """Show what a job, or a chain of them, would do and need, without allocating anything."""
-    from jobs.chain import is_chain, load_chain, show_chain
-    from jobs.config import load_job
-    from jobs.plan import show_plan
-
-    if is_chain(config):
-        _refuse_winner(winner)
-        show_chain(load_chain(config, overrides or []))
-        return
-    show_plan(load_job(config, overrides or [], winner))
-
-
-def _refuse_winner(winner: str | None) -> None:
-    if winner is not None:
-        raise ConfigError(
-            "A sweep's winner has the values of one job.", field="--winner", got=f"{winner}, for a chain",
-            expected="a job's file", fix="run the link's own file with --winner",
-        )  # fmt: skip
 
 
 @app.command()
@@ -258,7 +236,7 @@ def schema(
     print(json.dumps(described.model_json_schema(), indent=2))
 
 
-for _part in (cli_jobs, cli_serve, cli_monitor, cli_doctor):
+for _part in (cli_plan, cli_jobs, cli_serve, cli_monitor, cli_doctor):
     _part.add_verbs(app)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console, RenderableType
 
+from cluster.errors import ConfigError
 from cluster.storage import ENVIRONMENT_VARIABLE, StorageConfig
 from jobs.console import console
 
@@ -27,6 +28,19 @@ StorageOption = Annotated[
 def root_of(storage: Path | None) -> Path:
     """The storage root."""
     return (StorageConfig(root=storage) if storage else StorageConfig()).path()
+
+
+def refuse_winner(winner: str | None) -> None:
+    """Refuse --winner where the file is a chain.
+
+    Raises:
+        ConfigError: it is given.
+    """
+    if winner is not None:
+        raise ConfigError(
+            "A sweep's winner has the values of one job.", field="--winner", got=f"{winner}, for a chain",
+            expected="a job's file", fix="run the link's own file with --winner",
+        )  # fmt: skip
 
 
 def show(what: RenderableType) -> None:

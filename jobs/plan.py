@@ -180,8 +180,21 @@ def checkpoint_bytes(config: TrainConfig, shape: Shape) -> int:
     """What a training's checkpoints may take of the run directory."""
     if config.checkpoint.folder is not None:
         return 0
+    return one_checkpoint_bytes(config, shape) * (config.checkpoint.keep + 1)
+
+
+def one_checkpoint_bytes(config: TrainConfig, shape: Shape) -> int:
+    """What one checkpoint takes, wherever it lies."""
     trained = shape.num_adapter_parameters(config.adapter.lora) if config.adapter else shape.num_parameters
-    return _CHECKPOINT_BYTES * trained * (config.checkpoint.keep + 1)
+    return _CHECKPOINT_BYTES * trained
+
+
+def assumed_step_s(plan: Plan, job: JobConfig) -> float | None:
+    """Seconds of a step on the fastest GPU that times are planned for; None for jobs whose speed is not planned."""
+    gpus = job.cluster.max_workers * job.cluster.gpus_per_worker
+    if not gpus or job.train is None or plan.flops is None or job.train.dtype == "float32":
+        return None
+    return plan.flops / job.train.steps / (gpus * max(_PEAK_FLOPS.values()) * _UTILIZATION)
 
 
 def require_job_fits(job: JobConfig, capacity: Capacity) -> None:
