@@ -30,10 +30,10 @@ EVENTS = {
     "drift": re.compile(r"drift at step"),
     "reward_hacking": re.compile(r"suspected reward hacking"),
     "hang": re.compile(r"hang \d+: no sign of life"),
-    "preemption": re.compile(r"preempt|is to be taken back", re.IGNORECASE),
+    "preemption": re.compile(r"notice: "),
     "resumed": re.compile(r"resumed at step"),
 }
-"""Kind of an event → how its text in events.jsonl begins."""
+"""Kind of an event → how its text in events.jsonl begins (`Events` of trainers.metrics)."""
 
 
 class Work(NamedTuple):
@@ -156,7 +156,10 @@ class Runs:
             last = max(changed / 1e9, changed_at(path / "metrics.jsonl"))
             if now - last > self._recent_s and not _is_there(path, driver_of(path), last):
                 self._asleep[name] = changed
-            elif (run := read_run(path)) is not None:
+                continue
+            run = read_run(path)
+            # A process may outlive its run: it serves what came out, or goes on with the next link of a chain.
+            if run is not None and (run.live or now - run.changed <= self._recent_s):
                 found.append(run)
         return sorted(found, key=lambda run: -run.changed)
 
@@ -237,4 +240,4 @@ def _sign(path: Path, work: Work, steps: list[dict[str, Any]]) -> float | None:
 
 def _events(file: Path) -> dict[str, int]:
     texts = [str(one.get("event", "")) for one in lines_of(file, _EVENTS_BYTES)]
-    return {kind: sum(pattern.search(text) is not None for text in texts) for kind, pattern in EVENTS.items()}
+    return {kind: sum(pattern.match(text) is not None for text in texts) for kind, pattern in EVENTS.items()}

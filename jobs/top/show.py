@@ -42,7 +42,9 @@ def show_top(storage: Path | None, cluster: str | None, *, once: bool, as_json: 
     if as_json:
         sys.stdout.write(json.dumps(gatherer.gather().as_json(), indent=2) + "\n")
     elif once or not console.is_terminal or not sys.stdin.isatty():
-        Console(highlight=False, width=None if console.is_terminal else _WIDE).print(view(gatherer.gather()))
+        Console(highlight=False, width=None if console.is_terminal else _WIDE).print(
+            view(gatherer.gather(), width=console.width if console.is_terminal else _WIDE)
+        )
     else:
         _live(gatherer)
 
@@ -61,7 +63,7 @@ def _live(gatherer: Gatherer) -> None:
                 if snapshot is None:
                     live.update(Text("  looking …", style="dim"), refresh=True)
                 else:
-                    live.update(view(snapshot, screen.size.height), refresh=True)
+                    live.update(view(snapshot, screen.size.height, screen.size.width), refresh=True)
     except KeyboardInterrupt:
         pass
     finally:

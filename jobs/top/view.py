@@ -16,6 +16,8 @@ from jobs.words import duration, size
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE = 16
+_WIDE, _NARROW = 120, 90
+_NAME = 14
 _COLOURS = {
     "running": "cyan", "done": "green", "failed": "red", "interrupted": "yellow", "lost": "bold red",
     "serving": "green", "starting": "yellow", "changing": "yellow", "does not answer": "bold red",
@@ -23,15 +25,16 @@ _COLOURS = {
 _NONE = "—"
 
 
-def view(snapshot: Snapshot, height: int | None = None) -> RenderableType:
+def view(snapshot: Snapshot, height: int | None = None, width: int = _WIDE) -> RenderableType:
     """Everything, the busiest parts first.
 
     Args:
         height: lines that there are; the longest lists are cut to fit. Unset: nothing is cut.
+        width: columns that there are; of runs less is told where they are few.
     """
     rows = None if height is None else max(3, (height - 14) // 3)
     parts: list[RenderableType] = [_head(snapshot)]
-    parts += _part("Runs", _runs(snapshot.runs, rows), len(snapshot.runs), rows)
+    parts += _part("Runs", _runs(snapshot.runs, rows, width), len(snapshot.runs), rows)
     parts += _part("Sweeps", _sweeps(snapshot.sweeps, rows), len(snapshot.sweeps), rows)
     parts += _part("Endpoints", _endpoints(snapshot, rows), len(snapshot.endpoints), rows)
     if snapshot.cluster is not None:
@@ -77,7 +80,10 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         number = column in _RIGHT
-        table.add_column(column, justify="right" if number else "left", no_wrap=True, overflow="ellipsis")
+        least = None if table.columns else _NAME  # the first one is the name
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=True, overflow="ellipsis", min_width=least
+        )
     return table
 
 
@@ -87,16 +93,20 @@ _RIGHT = {
 }  # fmt: skip
 
 
-def _runs(runs: list[RunRow], rows: int | None) -> Table:
-    table = _table("run", "status", "doing", "step", "left", "curve", "", "tokens/s", "MFU", "goodput")
+def _runs(runs: list[RunRow], rows: int | None, width: int) -> Table:
+    columns = ("run", "status", "doing", "step", "left", "", "tokens/s", "curve", "MFU", "goodput")
+    shown = len(columns) - (0 if width >= _WIDE else 3 if width >= _NARROW else 4)
+    table = _table(*columns[:shown])
     for run in runs[:rows]:
         doing = run.doing if not run.error else run.error.splitlines()[0]
         step = _NONE if run.done is None else f"{run.done:,}" + (f"/{run.total:,}" if run.total else "")
         value = "" if run.value is None else f"{run.figure} {run.value:.3f}"
-        table.add_row(
-            escape(run.name), _status(run.status), escape(doing), step, _words(run.eta_s), sparkline(run.curve), value,
-            _number(run.tokens_per_s, ",.0f"), _number(run.mfu, ".1%"), _number(run.goodput, ".1%"),
+        cells = (
+            escape(run.name), _status(run.status), escape(doing), step, _words(run.eta_s), value,
+            _number(run.tokens_per_s, ",.0f"), sparkline(run.curve), _number(run.mfu, ".1%"),
+            _number(run.goodput, ".1%"),
         )  # fmt: skip
+        table.add_row(*cells[:shown])
     return table
 
 

@@ -1,0 +1,265 @@
+"""`raysmith monitor up` over a real run: a real Prometheus finds its figures, and a run that stands still is told."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+from rich.console import Console
+
+from cluster.errors import ConfigError, ResourceError
+from cluster.monitoring.alerts.training import ALERTS, STALLED_S, STALLED_STEPS
+from cluster.monitoring.grafana import ENVIRONMENT_VARIABLE, Grafana, find_grafana, write_grafana
+from cluster.monitoring.metrics import NODES, TRAINING
+from cluster.monitoring.prometheus import cluster_job
+from cluster.monitoring.write import write_jobs
+from jobs.monitor import up
+from jobs.monitor.processes import bcrypt_of, split_address
+from jobs.top.snapshot import Gatherer
+from jobs.top.view import view
+from tests.prometheus_server import alerts, needs_prometheus, prometheus_of, query, until
+from tests.test_monitoring import IN_PANELS
+from tests.two_nodes import TwoNodes
+from tests.watched import RUN, Watched, lines_of, watched
+
+SILENT_S = 8
+STALLED = next(alert for alert in ALERTS if alert.name == "RunStalled").expression
+FAST = STALLED.replace(f", {STALLED_S})", f", {SILENT_S})").replace(f"{STALLED_STEPS} * ", "1 * ")
+NEED_A_GPU = {one.name for one in NODES if "gpu" in one.name or "gram" in one.name}
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Watched]:
+    """A run that trains, and the monitor over it."""
+    assert FAST != STALLED
+    with watched(tmp_path_factory.mktemp("watched"), model, FAST) as found:
+        yield found
+
+
+@needs_prometheus
+def test_prometheus_finds_the_figures_of_a_live_run(live: Watched) -> None:
+    selected = f'{{run="{RUN}"}}'
+    (loss,) = until(lambda: query(live.url, f"ray_raysmith_train_loss{selected}"))
+    steps = lines_of(live.run / "metrics.jsonl")
+    assert float(loss["value"][1]) in [pytest.approx(one["loss"], rel=1e-6) for one in steps]
+    (speed,) = query(live.url, f"ray_raysmith_train_tokens_per_s{selected}")
+    assert float(speed["value"][1]) in [pytest.approx(one["tokens_per_s"], rel=1e-6) for one in steps]
+    (step,) = until(lambda: query(live.url, f"raysmith_run_step{selected} > 0"))
+    assert 0 < float(step["value"][1]) <= steps[-1]["step"] + 1
+    (status,) = query(live.url, f'raysmith_run_status{{run="{RUN}"}}')
+    assert status["metric"]["status"] == "running"
+    assert [float(one["value"][1]) for one in query(live.url, f"raysmith_run_training{selected}")] == [1.0]
+
+
+@needs_prometheus
+def test_what_rules_and_dashboards_read_is_really_there(live: Watched) -> None:
+    until(lambda: query(live.url, "ray_raysmith_train_loss") and query(live.url, "ray_node_cpu_count"))
+    wanted = {one.name for one in (*TRAINING, *NODES)} - NEED_A_GPU
+    until(lambda: wanted <= {one["metric"].get("__name__") for one in query(live.url, '{__name__=~"ray_.+"}')}, 60)
+    for metric in (*TRAINING, *NODES):
+        for series in query(live.url, metric.name):
+            assert set(metric.labels) <= set(series["metric"]), metric.name
+    for expression in IN_PANELS:
+        query(live.url, expression)  # each is answered, not only parsed
+    rules = httpx.get(f"{live.url}/api/v1/rules").json()["data"]["groups"]
+    assert {group["name"] for group in rules} == {
+        "fast", "raysmith-nodes", "raysmith-rl", "raysmith-serving", "raysmith-training",
+    }  # fmt: skip
+    assert [one["name"] for group in rules for one in group["rules"] if one["health"] not in ("ok", "unknown")] == []
+
+
+def test_gpu_metrics_are_named_as_ray_names_them() -> None:
+    from ray.dashboard.consts import GPU_TAG_KEYS
+    from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
+
+    for metric in NODES:
+        if metric.name in NEED_A_GPU:
+            assert metric.name.removeprefix("ray_") in METRICS_GAUGES
+            assert set(metric.labels) <= set(GPU_TAG_KEYS)
+
+
+@needs_prometheus
+def test_top_shows_the_run(live: Watched) -> None:
+    command = [sys.executable, "-m", "jobs", "top", "--json", "--storage", str(live.root)]
+    shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    (run,) = shown["runs"]
+    assert (run["name"], run["status"], run["doing"], run["total"]) == (RUN, "running", "train", 1_000_000)
+    losses = [one["loss"] for one in lines_of(live.run / "metrics.jsonl")]
+    assert set(run["curve"]) <= set(losses) and len(run["curve"]) > 1
+    assert run["eta_s"] > 0 and run["tokens_per_s"] > 0 and run["mfu"] > 0
+    assert shown["machine"]["cores"] == psutil.cpu_count()
+    console = Console(width=160, height=40, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(view(Gatherer(live.root, None).gather(), 40, 160))
+    text = console.export_text()
+    assert re.search(rf"{RUN} +running +train +[\d,]+/1,000,000 .* loss \d", text), text
+    assert any(bar in text for bar in "▁▂▃▄▅▆▇█")
+
+
+@needs_prometheus
+def test_a_run_that_stands_still_is_told_and_no_longer_when_it_goes_on(live: Watched) -> None:
+    until(lambda: "Fast" not in alerts(live.url))
+    worker = live.worker()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        told = until(lambda: alerts(live.url).get("Fast"))
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert (told["state"], told["labels"]["run"]) == ("firing", RUN)
+    assert float(told["value"]) > SILENT_S
+    assert "RunStalled" not in alerts(live.url), f"that takes {STALLED_S} s"
+    until(lambda: "Fast" not in alerts(live.url))
+
+
+@needs_prometheus
+def test_nothing_but_loopback_listens_and_no_page_of_elsewhere_reads(live: Watched) -> None:
+    answer = httpx.get(f"{live.url}/api/v1/query?query=up", headers={"Origin": "https://elsewhere.example"})
+    assert "access-control-allow-origin" not in answer.headers
+    (prometheus,) = [
+        one for one in psutil.process_iter(["cmdline"])
+        if f"--config.file={live.monitor / 'prometheus.yml'}" in (one.info["cmdline"] or [])
+    ]  # fmt: skip
+    watcher = prometheus.parent()
+    assert watcher is not None
+    listening = [
+        one.laddr.ip for process in (prometheus, watcher) for one in process.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    ]  # fmt: skip
+    assert len(listening) == 2 and set(listening) == {"127.0.0.1"}
+    again = [sys.executable, "-m", "jobs", "monitor", "up", "--to", str(live.monitor), "--listen", "127.0.0.1:0"]
+    done = subprocess.run([*again, "--storage", str(live.root)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Another monitor uses this folder" in done.stderr
+
+
+@needs_prometheus
+def test_nodes_of_a_cluster_are_found_through_its_dashboard(tmp_path: Path, two_nodes: TwoNodes) -> None:
+    token = two_nodes.home / "clusters" / two_nodes.record.name / "token"
+    wrong = tmp_path / "wrong"
+    wrong.write_text("x" * 64)
+    jobs = [
+        cluster_job(name, two_nodes.record.dashboard, file)
+        for name, file in (("two", token), ("none", None), ("wrong", wrong))
+    ]
+    with prometheus_of(write_jobs(tmp_path / "out", jobs, 1).prometheus.parent) as url:
+        nodes = until(lambda: len(found := query(url, "ray_node_cpu_count")) >= 3 and found)
+        assert {(one["metric"]["job"], one["metric"]["cluster"]) for one in nodes} == {("raysmith-ray", "two")}
+        assert len({one["metric"]["instance"] for one in nodes}) == 3
+        assert {one["metric"]["cluster"] for one in query(url, "up")} == {"two"}, "no list without the token"
+    assert token.read_text() not in (tmp_path / "out" / "prometheus.yml").read_text()
+
+
+@needs_prometheus
+def test_beyond_loopback_a_password_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An address of this machine that is not taken for loopback.
+    monkeypatch.setattr(up, "_is_loopback", lambda _: False)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    ended = threading.Event()
+    (tmp_path / "store").mkdir()
+    thread = threading.Thread(
+        target=up.up, args=(tmp_path / "store", None, f"127.0.0.1:{port}", tmp_path / "to", ended)
+    )
+    thread.start()
+    try:
+        until(lambda: (tmp_path / "to/password").is_file() and _answers(port))
+        password = (tmp_path / "to/password").read_text()
+        codes = [
+            httpx.get(f"http://127.0.0.1:{port}/api/v1/query?query=up", auth=auth).status_code
+            for auth in (None, ("raysmith", "guess"), ("raysmith", password))
+        ]
+        assert codes == [401, 401, 200]
+    finally:
+        ended.set()
+        thread.join(60)
+    assert not _answers(port)
+    assert password not in (tmp_path / "to/web.yml").read_text()
+    for name in ("password", "web.yml"):
+        assert stat.S_IMODE((tmp_path / "to" / name).stat().st_mode) == 0o600
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/-/ready").status_code in (200, 401)
+    except httpx.TransportError:
+        return False
+
+
+def test_a_hash_is_bcrypts_and_another_each_time() -> None:
+    one, two = bcrypt_of("secret"), bcrypt_of("secret")
+    assert re.fullmatch(r"\$2[aby]\$10\$[./A-Za-z0-9]{53}", one)
+    assert one != two
+
+
+@pytest.mark.parametrize("listen", ["9090", ":9090", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", ""])
+def test_what_is_no_address_is_refused(listen: str) -> None:
+    with pytest.raises(ConfigError, match="no address to listen on"):
+        split_address(listen)
+
+
+def test_addresses_are_read() -> None:
+    assert split_address("127.0.0.1:9090") == ("127.0.0.1", 9090)
+    assert split_address("[::1]:0") == ("::1", 0)
+
+
+def test_without_prometheus_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ResourceError, match="not installed") as caught:
+        up.up(tmp_path, None, "127.0.0.1:0", tmp_path / "to")
+    assert "apt-get install prometheus" in str(caught.value.fix)
+    assert not (tmp_path / "to").exists()
+
+
+@needs_prometheus
+def test_a_port_that_is_taken_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ResourceError, match="cannot be taken"):
+        up.up(tmp_path, None, f"127.0.0.1:{taken.getsockname()[1]}", tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_grafana_is_given_its_files(tmp_path: Path) -> None:
+    """Their form alone: Grafana itself was not run."""
+    path = write_grafana(tmp_path, tmp_path / "dashboards", "http://127.0.0.1:9090", "127.0.0.1", 3000, "raysmith")
+    read = configparser.ConfigParser(interpolation=None)
+    read.read(path)
+    assert (read["server"]["http_addr"], read["server"]["http_port"]) == ("127.0.0.1", "3000")
+    assert read["security"]["admin_password"] == f"$__file{{{tmp_path / 'password'}}}"
+    assert read["auth.anonymous"]["org_role"] == "Viewer"
+    assert stat.S_IMODE((tmp_path / "password").stat().st_mode) == 0o600
+    folder = Path(read["paths"]["provisioning"])
+    (source,) = yaml.safe_load((folder / "datasources/raysmith.yml").read_text())["datasources"]
+    assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "http://127.0.0.1:9090", True)
+    assert source["secureJsonData"] == {"basicAuthPassword": f"${ENVIRONMENT_VARIABLE}"}
+    (provider,) = yaml.safe_load((folder / "dashboards/raysmith.yml").read_text())["providers"]
+    assert provider["options"]["path"] == str(tmp_path / "dashboards")
+    first = (tmp_path / "password").read_text()
+    write_grafana(tmp_path, tmp_path / "dashboards", "http://127.0.0.1:9090", "127.0.0.1", 3000, None)
+    assert (tmp_path / "password").read_text() == first, "who knows the password still does"
+    assert first not in path.read_text()
+
+
+def test_grafana_is_found_with_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = tmp_path / "share/bin/grafana"
+    for file in (binary, tmp_path / "share/conf/defaults.ini"):
+        file.parent.mkdir(parents=True)
+        file.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("GF_PATHS_HOME", raising=False)
+    assert find_grafana() is None
+    (tmp_path / "grafana").symlink_to(binary)
+    found = find_grafana()
+    assert found == Grafana(tmp_path / "grafana", tmp_path / "share")
+    assert found.command(Path("x.ini"))[1:] == ["server", "--homepath", str(tmp_path / "share"), "--config", "x.ini"]
