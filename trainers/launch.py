@@ -142,7 +142,9 @@ def _fit(
         RaysmithError: what a worker raised.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from trainers.gloo import GroupConfig
 
     use_gpu = cluster.gpus_per_worker > 0
     trainer = TorchTrainer(
@@ -153,7 +155,7 @@ def _fit(
             use_gpu=use_gpu,
             resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker},
         ),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=round(wait_s)),
+        torch_config=GroupConfig(backend="nccl" if use_gpu else "gloo", timeout_s=round(wait_s)),
         run_config=RunConfig(
             name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=max_failures)
         ),

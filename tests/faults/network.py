@@ -122,7 +122,6 @@ class NetworkCluster:
         ]  # fmt: skip
         environment = clean_environment(
             **{key: value for key, value in settings(self.folder).items() if key != _LOOPBACK_ONLY},
-            GLOO_SOCKET_IFNAME="eth0",  # gloo takes the address of the host's name, which all nodes share here
             **self._variables.get(name, {}),
         )  # fmt: skip
         with (self.folder / f"{name}.log").open("ab") as log:

@@ -23,6 +23,7 @@ from tests.faults.client import Command
 from tests.faults.faults import FAULTS, nodes_for
 from tests.faults.machine import titled, wait_until
 from tests.faults.results import Case
+from tests.faults.workloads import summarised
 from tests.serve_model import smol_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -147,7 +148,7 @@ def answered_again(case: Case, command: Command, load: Load, since: float, clust
     wait_until(
         lambda: load.answered(since + 3) >= 10 or command.ended(), BACK_S, f"answers or an end:\n{command.tail()}"
     )
-    case.saw = command.said()[said_before:]
+    case.saw = summarised(command.said()[said_before:].splitlines())
     if load.answered(since + 3) < 10:
         case.hand = "the same command again"
         case.figures["command ended after s"] = round(time.monotonic() - since, 1)

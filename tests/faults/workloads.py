@@ -54,7 +54,7 @@ def goes_on(case: Case, command: Command, step: int, since: float, cluster: Any 
     """Wait for the run to go on; where the user's command ends instead, do what a user can: the same command again."""
     wait_until(lambda: command.step() > step + further or command.ended(), 300, f"news:\n{command.tail()}", 0.2)
     if command.ended() and command.step() <= step + further:
-        case.saw = command.tail(8)
+        case.saw = summarised(command.said().strip().splitlines()[-12:])
         case.hand = "the same command again"
         case.figures["command ended after s"] = round(time.monotonic() - since, 1)
         if cluster is not None:
@@ -65,15 +65,24 @@ def goes_on(case: Case, command: Command, step: int, since: float, cluster: Any 
 
 
 def said(command: Command) -> str:
-    """What the user was told beside the course of the training: our lines whole, the first sentence of Ray's."""
+    """What the user was told beside the course of the training."""
     lines = command.said().splitlines()
     first = next((number for number, line in enumerate(lines) if "train: " in line), 0)
+    return summarised(lines[first:])
+
+
+def summarised(lines: list[str]) -> str:
+    """Our lines whole; of Ray's notices, of which some quote logs, the first sentence."""
     found: list[str] = []
-    for line in lines[first:]:
+    quoted = False
+    for line in lines:
         if line.lstrip().startswith(("published", "training loss", "Result")):
             break
-        if line.startswith("(raylet"):
+        if line.startswith("("):
+            quoted = True
             found.append("Ray: " + line.partition(") ")[2].partition(". ")[0])
-        elif line.startswith("  ") and not line.startswith("    ") and "train: " not in line and line.strip():
+        elif not line.startswith("    "):
+            quoted = quoted and line.startswith("[")
+        if not quoted and line.strip() and "train: " not in line and not line.startswith("("):
             found.append(line.strip())
     return " / ".join(dict.fromkeys(found))
