@@ -27,10 +27,13 @@ from cluster.monitoring.grafana import ENVIRONMENT_VARIABLE, Grafana, find_grafa
 from cluster.monitoring.metrics import NODES, TRAINING
 from cluster.monitoring.prometheus import cluster_job
 from cluster.monitoring.write import write_jobs
+from jobs.endpoints.folder import EndpointFolder, this_process
 from jobs.monitor import up
 from jobs.monitor.processes import bcrypt_of, split_address
+from jobs.monitor.sources import Look, Sources
 from jobs.top.snapshot import Gatherer
 from jobs.top.view import view
+from serving.keys import digest_of, read_keys
 from tests.prometheus_server import alerts, needs_prometheus, prometheus_of, query, until
 from tests.test_monitoring import IN_PANELS
 from tests.two_nodes import TwoNodes
@@ -60,6 +63,8 @@ def test_prometheus_finds_the_figures_of_a_live_run(live: Watched) -> None:
     assert float(speed["value"][1]) in [pytest.approx(one["tokens_per_s"], rel=1e-6) for one in steps]
     (step,) = until(lambda: query(live.url, f"raysmith_run_step{selected} > 0"))
     assert 0 < float(step["value"][1]) <= steps[-1]["step"] + 1
+    (goodput,) = until(lambda: query(live.url, f"raysmith_run_goodput_ratio{selected} > 0"))
+    assert float(goodput["value"][1]) < 1
     (status,) = query(live.url, f'raysmith_run_status{{run="{RUN}"}}')
     assert status["metric"]["status"] == "running"
     assert [float(one["value"][1]) for one in query(live.url, f"raysmith_run_training{selected}")] == [1.0]
@@ -162,8 +167,39 @@ def test_nodes_of_a_cluster_are_found_through_its_dashboard(tmp_path: Path, two_
     assert token.read_text() not in (tmp_path / "out" / "prometheus.yml").read_text()
 
 
+def endpoint(root: Path, url: str) -> EndpointFolder:
+    """The folder of an endpoint that this process is said to serve."""
+    folder = EndpointFolder(root, "support")
+    folder.admit()
+    folder.announce(this_process("support", url).model_copy(update={"status": "serving"}))
+    return folder
+
+
+def test_an_endpoint_is_read_with_a_key_of_its_own(tmp_path: Path) -> None:
+    folder = endpoint(tmp_path, "http://127.0.0.1:8123/v1")
+    sources = Sources(tmp_path, tmp_path / "to", "127.0.0.1:1", None, Look(tmp_path))
+    *_, job = sources.jobs()
+    assert job["static_configs"] == [
+        {"targets": ["127.0.0.1:8123"], "labels": {"__scheme__": "http", "job": "raysmith-serving"}}
+    ]
+    file = Path(job["authorization"]["credentials_file"])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_keys(folder.keys_file)[digest_of(file.read_text())].scope == "metrics"
+    before = file.read_text()
+    assert sources.jobs()[-1] == job and file.read_text() == before, "the same key as long as the endpoint knows it"
+    other = Sources(tmp_path, tmp_path / "another", "127.0.0.1:1", None, Look(tmp_path))
+    other.jobs()
+    assert digest_of(before) in read_keys(folder.keys_file), "two monitors do not take each other's keys away"
+    folder.announce(this_process("support", "http://127.0.0.1:8123/v1"))
+    assert len(sources.jobs()) == 2, "it is starting"
+    (folder.path / "state.json").write_text("{")
+    assert len(sources.jobs()) == 2 and len(sources.notes) == 1
+
+
 @needs_prometheus
-def test_beyond_loopback_a_password_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_loopback_a_password_is_asked_for_and_new_endpoints_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # An address of this machine that is not taken for loopback.
     monkeypatch.setattr(up, "_is_loopback", lambda _: False)
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -182,6 +218,13 @@ def test_beyond_loopback_a_password_is_asked_for(tmp_path: Path, monkeypatch: py
             for auth in (None, ("raysmith", "guess"), ("raysmith", password))
         ]
         assert codes == [401, 401, 200]
+        endpoint(tmp_path / "store", "http://127.0.0.1:9/v1")
+
+        def targets() -> dict[str, str]:
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/targets", auth=("raysmith", password)).json()
+            return {one["labels"]["job"]: one["labels"]["instance"] for one in answer["data"]["activeTargets"]}
+
+        until(lambda: targets().get("raysmith-serving") == "127.0.0.1:9")
     finally:
         ended.set()
         thread.join(60)

@@ -16,11 +16,16 @@ from typing import Any, NamedTuple
 import psutil
 
 from cluster.monitoring.targets import Driver, driver_of
+from jobs.goodput import goodput_of
 from jobs.monitor.files import changed_at, finite, lines_of, number, read_object
 
 RECENT_S = 3600.0
 _TAIL_BYTES = 128 * 1024
 _EVENTS_BYTES = 1024 * 1024
+_GOODPUT_EVERY_S = 5.0
+_GOODPUT_SHARE = 0.002
+"""Of the time goes into reckoning goodput at most, for each run."""
+_GOODPUT_BYTES = 100 * 1024 * 1024
 _CLOCKS_S = 2.0
 """Times of files and of processes are told by different clocks."""
 _DONE_WITH_STEPS = ("wait", "over")
@@ -68,6 +73,8 @@ class Run(NamedTuple):
     last_sign: float | None
     """When training last gave a sign of life; None while nothing is trained."""
     events: dict[str, int]
+    measured_goodput: float | None = None
+    """Of a run that trains; when it has ended, its report has it."""
 
     @property
     def live(self) -> bool:
@@ -121,6 +128,8 @@ class Run(NamedTuple):
     @property
     def goodput(self) -> float | None:
         """Share of the time since the first start that went into steps that were kept, where the run tells it."""
+        if self.measured_goodput is not None:
+            return self.measured_goodput
         found = self.report.get("goodput")
         return finite(number(found.get("share") if isinstance(found, dict) else found))
 
@@ -144,6 +153,8 @@ class Runs:
         self._folder, self._recent_s = root / "runs", recent_s
         self._asleep: dict[str, int] = {}
         """Runs that ended long ago → change time of the directory when that was seen."""
+        self._goodput: dict[str, tuple[float, float | None]] = {}
+        """Live runs → when their goodput is to be reckoned again, and what it was."""
 
     def look(self) -> list[Run]:
         """Live runs, and those that ended within `recent_s`, the newest change first."""
@@ -160,8 +171,18 @@ class Runs:
             run = read_run(path)
             # A process may outlive its run: it serves what came out, or goes on with the next link of a chain.
             if run is not None and (run.live or now - run.changed <= self._recent_s):
-                found.append(run)
+                found.append(run._replace(measured_goodput=self._goodput_of(run)) if run.training else run)
         return sorted(found, key=lambda run: -run.changed)
+
+    def _goodput_of(self, run: Run) -> float | None:
+        """Of a run that trains, reckoned now and then: it takes all of the run's steps."""
+        due, value = self._goodput.get(run.name, (0.0, None))
+        began = time.monotonic()
+        if began >= due:
+            value = _measured_goodput(run.path)
+            took = time.monotonic() - began
+            self._goodput[run.name] = (began + max(_GOODPUT_EVERY_S, took / _GOODPUT_SHARE), value)
+        return value
 
 
 def _directories(folder: Path) -> list[tuple[str, int]]:
@@ -171,6 +192,16 @@ def _directories(folder: Path) -> list[tuple[str, int]]:
             return [(entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_dir()]
     except OSError:
         return []
+
+
+def _measured_goodput(path: Path) -> float | None:
+    try:
+        if (path / "metrics.jsonl").stat().st_size > _GOODPUT_BYTES:
+            return None
+        found = goodput_of(path)
+    except (OSError, ValueError, TypeError, LookupError, StopIteration):  # of another version, or being written
+        return None
+    return None if found is None else found.share
 
 
 def read_run(path: Path) -> Run | None:
