@@ -1,7 +1,7 @@
 """Notices that this machine will soon be taken away: from Ray, from the cloud that rents it out, or from a file.
 
-One process on each machine asks, in a thread, every other second; whoever works there looks at `pending` when it suits
-him, which costs nothing. What a notice means is the asker's business: training saves a checkpoint at once.
+A thread of each worker asks, every other second, the first of a machine also cloud and file; the worker looks at
+`pending` when it suits it, which costs nothing. What a notice means is its own business: training saves at once.
 
 Ray Train has its own answer to a node that is drained (`ray drain-node`, or an autoscaler that was told): it lets the
 workers go on until the deadline, then starts them again elsewhere, and counts that as no failure. It does not save. So
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import threading
 import time
@@ -38,6 +39,8 @@ class Notice(NamedTuple):
     what: str
     within_s: float = 0.0
     """Seconds until then, from when it is first heard; 0 when nobody says."""
+    node: str = ""
+    """Ray's id of the node."""
 
     def __str__(self) -> str:
         return f"{self.source}: {self.what}"
@@ -51,6 +54,7 @@ class Watcher:
     """Asks sources, in a thread, until it is closed.
 
     Args:
+        node: Ray's id of this node.
         pass_on: given each new notice, once.
     """
 
@@ -58,34 +62,44 @@ class Watcher:
         self,
         sources: Iterable[Source],
         poll_s: float = _POLL_S,
+        node: str = "",
         pass_on: Callable[[Notice], None] = lambda _notice: None,
     ) -> None:
-        self._sources, self._poll_s, self._pass_on = list(sources), poll_s, pass_on
+        self._sources, self._poll_s, self._node, self._pass_on = list(sources), poll_s, node, pass_on
         self._new: dict[Notice, None] = {}
         self._answered: set[Notice] = set()
         self._over = threading.Event()
-        if self._sources:
-            threading.Thread(target=self._watch, name="preemption", daemon=True).start()
+        threading.Thread(target=self._watch, name="preemption", daemon=True).start()
 
     @property
     def pending(self) -> bool:
         """Whether there is a notice that nobody has answered."""
         return bool(self._new)
 
-    def answer(self) -> list[Notice]:
-        """Take the notices; each is given once."""
-        taken = list(self._new)
-        self._answered.update(taken)
-        for notice in taken:
+    def heard(self) -> list[Notice]:
+        """The notices that nobody has answered."""
+        return list(self._new)
+
+    def answered(self, notices: Iterable[Notice]) -> None:
+        """These, which this process or another has heard, have been acted on: they are not new again."""
+        self._answered.update(notices)
+        for notice in [one for one in list(self._new) if self._is_answered(one)]:
             del self._new[notice]
-        return taken
+
+    def _is_answered(self, notice: Notice) -> bool:
+        # What was passed on to Ray comes back from it, to all workers of the node.
+        passed_on = notice.source == _RAY and any(one.node == notice.node for one in self._answered)
+        return passed_on or notice in self._answered
 
     def _watch(self) -> None:
         while not self._over.wait(self._poll_s):
             for source in self._sources:
                 try:
                     notice = source()
-                    if notice is not None and notice not in self._answered and notice not in self._new:
+                    if notice is None:
+                        continue
+                    notice = notice._replace(node=self._node)
+                    if notice not in self._new and not self._is_answered(notice):
                         self._new[notice] = None
                         self._pass_on(notice)
                 except Exception:  # noqa: S112 - whatever it is: it may answer the next time, and others do now
@@ -114,19 +128,25 @@ _lock = threading.Lock()
 
 
 def watcher() -> Watcher:
-    """The watcher of this process, one for all that it does: on a machine, the first of its workers has one that asks.
+    """The watcher of this process, one for all that it does.
 
-    The others' would only say the same.
+    Only the first worker of a machine asks its cloud and looks for the file: the others would only hear the same.
     """
     global _watcher  # noqa: PLW0603 - a process is on one machine
     with _lock:
         if _watcher is None:
             first = os.environ.get("LOCAL_RANK", "0") == "0"
-            _watcher = Watcher(sources_of(os.environ) if first else [], pass_on=drain)
+            _watcher = Watcher(sources_of(os.environ) if first else [drained], node=_own_node(), pass_on=drain)
         return _watcher
 
 
-_drained_here = threading.Event()
+def _own_node() -> str:
+    if "ray" in sys.modules:
+        import ray
+
+        if ray.is_initialized():
+            return str(ray.get_runtime_context().get_node_id())
+    return platform.node()
 
 
 def drain(notice: Notice) -> None:
@@ -142,15 +162,13 @@ def drain(notice: Notice) -> None:
     deadline_ms = int((time.time() + notice.within_s) * 1000) if notice.within_s else 0
     reason = reasons.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     client = raylet.GcsClient(address=context.gcs_address)
-    accepted, _why = client.drain_node(context.get_node_id(), reason, str(notice), deadline_ms)
-    if accepted:
-        _drained_here.set()
+    client.drain_node(notice.node, reason, str(notice), deadline_ms)
 
 
 def drained() -> Notice | None:
     """What Ray Train has told this worker of its own node: it asks Ray once for all workers."""
-    if _drained_here.is_set() or "ray.train" not in sys.modules:
-        return None  # our own word, come back; or no worker of Ray Train
+    if "ray.train" not in sys.modules:
+        return None  # no worker of Ray Train
     from ray.train.v2._internal.execution.context import get_train_context
 
     context = get_train_context()

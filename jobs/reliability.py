@@ -208,13 +208,14 @@ def _table(rows: list[Row], every_steps: int) -> Table:
     for column in ("GPUs", "fails every", "save every", "(Young)", "(Daly)", "steps", "goodput", "simulated"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column(f"every {every_steps:,}", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("lost", no_wrap=True)
+    most = max(1 - one.goodput for one in rows)
     for one in rows:
         table.add_row(
             f"{one.gpus:,}", _time(one.mtbf_s), _time(one.interval_s), _time(one.young_s), _time(one.daly_s),
             "–" if one.every_steps is None else f"{one.every_steps:,}", f"{one.goodput:.1%}",
             f"{100 * one.simulated.low:.1f}–{one.simulated.high:.1%}",
-            "–" if one.as_it_is is None else f"{one.as_it_is:.1%}", Text("█" * round(_BAR * one.goodput), style="cyan"),
+            "–" if one.as_it_is is None else f"{one.as_it_is:.1%}", Text("█" * round(_BAR * (1 - one.goodput) / most), style="cyan"),
         )  # fmt: skip
     return table
 

@@ -95,18 +95,35 @@ def test_each_notice_is_given_once_and_a_source_that_fails_does_not_silence_the_
     def broken() -> Notice | None:
         raise KeyError("no such thing")
 
-    watched = Watcher([broken, NoticeFile(file)], poll_s=0.01, pass_on=passed.append)
+    watched = Watcher([broken, NoticeFile(file)], 0.01, "a node", passed.append)
     time.sleep(0.05)
     assert not watched.pending
     for words in ("maintenance at noon", "and again at one"):
         file.write_text(f"{words}\nmore\n")
         while not watched.pending:
             time.sleep(0.01)
-        assert watched.answer() == [Notice("file", words)]
+        [notice] = watched.heard()
+        assert notice == Notice("file", words, node="a node")
+        watched.answered([notice])
+        assert not watched.pending
         time.sleep(0.05)
         assert not watched.pending
     assert [notice.what for notice in passed] == ["maintenance at noon", "and again at one"]
     watched.close()
+
+
+def test_what_was_passed_on_to_ray_is_nothing_new_when_it_comes_back() -> None:
+    said = Notice("Ray", "the node is drained at 12:00:00 UTC")
+    first, second, other = (Watcher([lambda: said], 0.01, node) for node in ("a", "a", "b"))
+    answered = [Notice("AWS", "the spot instance is to terminate", 120.0, "a")]
+    for watched in (first, second, other):
+        watched.answered(answered)  # all workers are told what one has heard
+    time.sleep(0.1)
+    assert not first.pending
+    assert not second.pending
+    assert other.heard() == [said._replace(node="b")]
+    for watched in (first, second, other):
+        watched.close()
 
 
 def events_of(job: Job) -> list[str]:

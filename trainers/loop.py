@@ -230,9 +230,11 @@ class Training:
         with self.spans.of("checkpoint", step):
             self.saver.finish()
         gathered: list[Any] = [None] * self.workers
-        dist.all_gather_object(gathered, [f"worker {self.rank}, {notice}" for notice in self.notices.answer()])
-        said = "; ".join(words for one in gathered for words in one)
-        self.event(f"notice: {said}" + (f"; checkpoint at step {step}" if self.saver.failure is None else ""))
+        dist.all_gather_object(gathered, self.notices.heard())
+        self.notices.answered(notice for own in gathered for notice in own)
+        said = dict.fromkeys(f"worker {rank}, {notice}" for rank, own in enumerate(gathered) for notice in own)
+        saved = f"; checkpoint at step {step}" if self.saver.failure is None else ""
+        self.event(f"notice: {'; '.join(said)}{saved}")
 
     def _save(self, step: int, heldout_loss: float | None) -> None:
         self.heart.enter(SAVE)

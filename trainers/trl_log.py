@@ -17,7 +17,7 @@ from cluster.errors import ConfigError, TrainingError
 from cluster.ownership import require_own
 from cluster.storage import read_json, write_json
 from trainers.config import CheckpointConfig
-from trainers.heartbeat import MEASURE, STEP, WAIT, Heartbeat
+from trainers.heartbeat import MEASURE, SAVE, STEP, WAIT, Heartbeat
 from trainers.spans import Spans, keep_lines
 from trainers.trackers import tracker_of
 
@@ -106,6 +106,8 @@ class HostCallback(TrainerCallback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
+        if self._seconds:  # the first step compiles, and fills caches
+            self._heart.enter(STEP)
         self._began, self._trainer.tokens = time.perf_counter(), 0
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
@@ -115,7 +117,7 @@ class HostCallback(TrainerCallback):
         sums = torch.tensor([self._trainer.tokens, int(told is not None)], device=self._trainer.args.device)
         dist.all_reduce(sums)
         self._seconds, self._tokens = time.perf_counter() - self._began, int(sums[0])
-        self._heart.enter(STEP)
+        self._heart.enter(SAVE if control.should_save else STEP)
         if int(sums[1]):
             self.stopped = told or "told to stop; worker 0 knows why"
             control.should_training_stop = True
