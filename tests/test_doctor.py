@@ -28,6 +28,7 @@ from jobs.doctor.checks import (
     limits,
     memory,
     modes,
+    nodes,
     packages,
     ports,
     proxies,
@@ -40,6 +41,8 @@ from jobs.doctor.examine import Answer, areas, examine, is_healthy
 from jobs.doctor.finding import Finding, Subject
 from jobs.doctor.show import as_json, summary, table
 from jobs.endpoints.config import EndpointConfig
+from tests.conftest import REPOSITORY
+from tests.two_nodes import TwoNodes
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
 ELSEWHERE = {"ports", "Ray heads", "memory", "limits", "disk", "clock", "threads", "GPUs", "Python"}
@@ -406,6 +409,17 @@ def test_folders_that_others_can_write(subject: Subject) -> None:
     assert of(modes, subject, "storage root").state == "problem"
 
 
+def test_compiled_code_that_others_planted(subject: Subject) -> None:
+    import getpass
+
+    assert of(modes, subject, "compiled kernels").state == "ok"
+    folder = subject.temporary / f"torchinductor_{getpass.getuser()}"
+    folder.mkdir()
+    assert of(modes, subject, "compiled kernels").state == "ok"
+    folder.chmod(0o777)
+    assert of(modes, subject, "compiled kernels").state == "problem"
+
+
 def test_keys_that_others_can_read(subject: Subject) -> None:
     folder = subject.root / "endpoints" / "support"
     write_json(folder / "keys.json", [], mode=0o600)
@@ -488,3 +502,29 @@ def test_the_file_that_is_named(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["doctor", str(other)])
     assert refused.exit_code == 1
     assert "a job, an endpoint or a cluster" in str(refused.exception)
+
+
+# A cluster that is up
+
+
+def test_a_cluster_is_looked_at(two_nodes: TwoNodes, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs", "doctor", "--cluster", two_nodes.record.name, "--json"]
+    command += ["--storage", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=two_nodes.environment, capture_output=True, text=True, timeout=120
+    )
+    told = [one for one in json.loads(done.stdout)["findings"] if one["area"] in ("the cluster", "Ray heads")]
+    found = {one["name"]: one for one in told}
+    assert found["dashboard"]["state"] == "ok", done.stdout
+    assert found["nodes"]["found"].startswith("3 alive")
+    assert found["nodes alike"]["state"] == "ok"
+    assert found["the head's clock"]["state"] == "ok"
+    assert found[f"cluster {two_nodes.record.name}"]["found"].endswith("wants its token")
+    token_file = two_nodes.record.token_file
+    assert token_file.read_text() not in done.stdout + done.stderr
+
+
+def test_a_cluster_that_does_not_answer(subject: Subject) -> None:
+    record = records.ClusterRecord(name="gone", provider="local", dashboard="http://127.0.0.1:1", address="127.0.0.1:1")
+    found = of(nodes, changed(subject, record=record), "dashboard")
+    assert (found.state, "http://127.0.0.1:1" in found.found) == ("problem", True)

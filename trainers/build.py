@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
@@ -111,6 +113,8 @@ def _partitioned_loading(job: Job, workers: int) -> Any:
 
 def _compile(model: torch.nn.Module) -> None:
     # Each layer for itself: one small graph that all layers share, and DeepSpeed's hooks stay outside.
+    # torch's own choice for what it compiles is a name in /tmp that others know, and it unpickles what lies there.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/raysmith/torchinductor").expanduser()))
     blocks = max((m for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len, default=None)
     for block in blocks or []:
         block.compile()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import stat
 from collections.abc import Iterator
@@ -35,6 +36,18 @@ def check(subject: Subject) -> Iterator[Finding]:
         "chmod 600 them, and revoke the keys: raysmith keys revoke",
     )  # fmt: skip
     yield from _strangers(root)
+    yield _compiled(subject)
+
+
+def _compiled(subject: Subject) -> Finding:
+    """Torch keeps what it compiles under a name that everybody knows, and reads pickles back from there."""
+    folder = subject.temporary / f"torchinductor_{getpass.getuser()}"
+    if folder.is_dir() and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & stat.S_IWOTH):
+        return Finding(
+            "compiled kernels", "problem", f"{folder} belongs to somebody else, or all can write there: torch would run "
+            "what they left there", "export TORCHINDUCTOR_CACHE_DIR=~/.cache/torchinductor, and have it removed",
+        )  # fmt: skip
+    return Finding("compiled kernels", "ok", "no folder of others in torch's place")
 
 
 def _writers(name: str, folder: Path) -> Finding:
@@ -42,7 +55,7 @@ def _writers(name: str, folder: Path) -> Finding:
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH:
         return Finding(
-            name, "problem", f"{folder} has mode {readable_mode(folder)}: all users can write there: run code as you",
+            name, "problem", f"{folder} has mode {readable_mode(folder)}: every user can run code as you",
             f"chmod o-w {folder}",
         )  # fmt: skip
     if mode & stat.S_IWGRP:
