@@ -44,8 +44,8 @@ def _compiled(subject: Subject) -> Finding:
     folder = subject.temporary / f"torchinductor_{getpass.getuser()}"
     if folder.is_dir() and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & stat.S_IWOTH):
         return Finding(
-            "compiled kernels", "problem", f"{folder} belongs to somebody else, or all can write there: torch would run "
-            "what they left there", "export TORCHINDUCTOR_CACHE_DIR=~/.cache/torchinductor, and have it removed",
+            "compiled kernels", "problem", f"{folder} is another's, or all can write there: torch would run what "
+            "they left there", "export TORCHINDUCTOR_CACHE_DIR=~/.cache/torchinductor, and have it removed",
         )  # fmt: skip
     return Finding("compiled kernels", "ok", "no folder of others in torch's place")
 
