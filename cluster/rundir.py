@@ -1,9 +1,12 @@
 """A run directory: everything one named run leaves behind.
 
     config.yaml              the resolved configuration
-    attempts/001/            one folder a start of the driver: config.yaml, environment.json, logs/
+    attempts/001/            one folder a start of the driver: config.yaml, environment.json, logs/, and stacks/ of
+                             workers that hung
     metrics.jsonl            one JSON object a training step: step, loss, learning rate, tokens a second …
     tensorboard/             the same as TensorBoard events
+    events.jsonl             what else happened: resumed, hung, warned, a checkpoint that failed …
+    timeline.jsonl, spans.jsonl  when attempts and trainings began and ended; what took time beside steps
     report.json, report.html the results of every stage (docs/report.md)
     train/                   checkpoints
 

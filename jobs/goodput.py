@@ -120,7 +120,7 @@ def goodput_of(run_folder: Path) -> Goodput | None:
     account = _account(lines)
     spans = [one for one in read_metrics(run_folder / SPANS_FILE) if one["attempt"] in account]
     steps = [one for one in read_metrics(run_folder / "metrics.jsonl") if one["attempt"] in account]
-    events = [one for one in read_metrics(run_folder / "events.jsonl") if one["attempt"] in account]
+    events = [one for one in read_metrics(run_folder / "events.jsonl") if one.get("attempt") in account]
     lines = [one for one in lines if one["attempt"] in account]
     attempts = _attempts(lines, account, [*spans, *steps, *events])
     trainings = _trainings(lines, attempts)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,6 +21,7 @@ from cluster.connect import Capacity, ClusterConfig
 from cluster.rundir import read_metrics
 from cluster.stacks import Process, look
 from jobs.stages.train import identity
+from tests.conftest import REPOSITORY
 from tests.test_recovery import config, uninterrupted, worker_processes
 from tests.workers import training_job
 from trainers.config import WatchdogConfig
@@ -99,6 +103,19 @@ def test_a_process_that_is_gone_or_was_replaced_is_not_touched(ray_cluster: Capa
     assert here._replace(created=here.created - 5).find() is None  # another one has its number now
     found = look(here._replace(created=here.created - 5))
     assert (found.alive, found.state) == (False, "gone")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, and setpriv to give rights away"
+)
+def test_without_permission_the_file_says_how_to_allow_it() -> None:
+    code = "import sys; from cluster.stacks import _stacks; print(_stacks(int(sys.argv[1])))"
+    weaker = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+    command = [*weaker, sys.executable, "-c", code, str(os.getpid())]
+    said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert said.stdout.startswith("py-spy: "), said
+    assert "kernel.yama.ptrace_scope=0" in said.stdout
+    assert "SYS_PTRACE" in said.stdout
 
 
 def pace(folder: Path, steps_s: list[float], **keys: float) -> Pace:

@@ -28,6 +28,7 @@ _POLL_S = 2.0
 _STEPS = 100
 """So many of the last steps make the median."""
 _TAIL_BYTES = 1_000_000
+_END_S = 10.0
 
 
 class Pace:
@@ -123,7 +124,7 @@ class Watchdog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(_END_S)
 
     def _watch(self) -> None:
         told = ""
