@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -211,9 +213,11 @@ def test_a_drained_node_costs_no_step_before_its_notice(
     with log.open("w") as stream, subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=stream, stderr=subprocess.STDOUT
     ) as driver:  # fmt: skip
+        node = None
         try:
             wait_until(lambda: len(read_metrics(job.metrics_file)) >= 20, driver, log)
-            node = node_of(job, 1)
+            head = two_nodes.nodes()["head"]["node_id"]
+            rank, node = next((one, found) for one in range(2) if (found := node_of(job, one)) != head)
             ray = str(Path(sys.executable).with_name("ray"))
             drain = ["drain-node", "--address", address, "--node-id", node, "--deadline-remaining-seconds", "25"]
             why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
@@ -221,11 +225,23 @@ def test_a_drained_node_costs_no_step_before_its_notice(
             wait_until(lambda: len(events_of(job)) >= 2, driver, log)
         finally:
             driver.kill()
+            if node is not None:
+                replace(two_nodes, node)
     notice, resumed = events_of(job)[:2]
-    assert notice.startswith("notice: worker 1, Ray: the node is drained at ")
+    assert notice.startswith(f"notice: worker {rank}, Ray: the node is drained at ")
     step = int(notice.rsplit(" ", 1)[1])
     assert resumed == f"resumed at step {step} with 2 workers", "`max_failures: 0`: it counts as no failure"
     assert node not in (node_of(job, 0), node_of(job, 1)), "no work goes to a node that is drained"
+
+
+def replace(two_nodes: TwoNodes, node: str) -> None:
+    """Let the supervisor start another in place of one that will take no work any more."""
+    for row in two_nodes.nodes().values():
+        if row["node_id"] == node:
+            with suppress(ProcessLookupError):
+                os.kill(row["raylet_pid"], signal.SIGKILL)
+    while any(row["node_id"] in (node, None) or row["state"] != "alive" for row in two_nodes.nodes().values()):
+        time.sleep(0.2)
 
 
 def node_of(job: Job, rank: int) -> str:
