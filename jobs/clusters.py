@@ -46,7 +46,11 @@ def up(path: Path, overrides: list[str]) -> None:
         with bar("nodes", getattr(provider, "progress", None) or _no_progress(file.name)):
             provider.up()
     except KeyboardInterrupt:
-        kept = "it goes on with what it had" if there else "what had started was stopped"
+        left = file.name in records.names()  # machines elsewhere
+        undo = (
+            f"`raysmith cluster down {file.name}` removes what was started" if left else "what had started was stopped"
+        )
+        kept = "it goes on with what it had" if there else undo
         errors.print(f"\nStopped: {kept}.", markup=False)
         raise
     record = records.record_of(file.name)

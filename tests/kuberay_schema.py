@@ -71,6 +71,20 @@ def _schema(kind: str) -> dict[str, Any]:
     }
 
 
+def crd_schema(kind: str) -> dict[str, Any]:
+    """The known fields as a CRD states them: unknown ones are refused by the API server, not by the schema."""
+
+    def loose(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: loose(value) for key, value in node.items() if (key, value) != ("additionalProperties", False)}
+        return node
+
+    schema = _schema(kind)
+    schema["properties"] |= {"apiVersion": _PLAIN["str"], "kind": _PLAIN["str"], "metadata": _PLAIN["object"]}
+    found: dict[str, Any] = loose(schema)
+    return found
+
+
 def check_fields(manifest: dict[str, Any]) -> None:
     """See that a ray.io/v1 manifest has only fields that are there, of the right types."""
     schema = _schema(manifest["kind"])

@@ -267,6 +267,22 @@ def test_kubernetes_own_schemas_take_the_manifests(kube: dict[str, dict[str, Any
         kuberay_schema.check_kubernetes(kube["RayCluster/kube-train"])
 
 
+def test_a_crd_file_is_applied_as_the_api_server_does(kube: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """With a CRD made of the known fields: the files of a release are checked by the test below."""
+    manifest = kube["RayCluster/kube-train"]
+    crd = {
+        "spec": {
+            "names": {"kind": "RayCluster"},
+            "versions": [{"name": "v1", "schema": {"openAPIV3Schema": kuberay_schema.crd_schema("RayCluster")}}],
+        }
+    }
+    (tmp_path / "crd.yaml").write_text(yaml.safe_dump(crd))
+    kuberay_schema.check_crd(manifest, tmp_path)
+    for spoilt in ({"rayVersions": "2"}, {"enableInTreeAutoscaling": "yes"}, {"headGroupSpec": {}}):
+        with pytest.raises(jsonschema.ValidationError):
+            kuberay_schema.check_crd({**manifest, "spec": {**manifest["spec"], **spoilt}}, tmp_path)
+
+
 @pytest.mark.skipif("RAYSMITH_KUBERAY_CRDS" not in os.environ, reason="RAYSMITH_KUBERAY_CRDS names no folder of CRDs")
 def test_kuberay_s_crds_take_the_manifests(kube: dict[str, dict[str, Any]]) -> None:
     folder = Path(os.environ["RAYSMITH_KUBERAY_CRDS"])

@@ -123,23 +123,16 @@ class Launcher(ABC):
                 f"`ray up` needs packages for {self.file.provider.kind} that are not installed here.",
                 field="provider", got=", ".join(missing), fix=f"pip install {' '.join(self.NODE_PACKAGES)}",
             )  # fmt: skip
+        record, was_up = tunnel.begin(self.file, self.file.provider.kind)
         records.make_token(self.file.name)
         self._keep_redis_password()
         (path,) = self.render(records.folder_of(self.file.name))
-        known = self.file.name in records.names()
-        if known:
-            record = records.record_of(self.file.name)
-            tunnel.close_tunnel(record)
         # A second `up` must not restart Ray under the jobs that run.
-        self._ray("up", "--yes", "--no-config-cache", *(["--no-restart"] if known else []), str(path))
-        address = self._ray("get-head-ip", str(path), quiet=True).split()[-1]
-        port = tunnel.free_port()
-        record = records.ClusterRecord(
-            name=self.file.name, provider=self.file.provider.kind, dashboard=f"http://{tunnel.LOOPBACK}:{port}",
-            address=f"{address}:{tunnel.CONTROL_PORT}", storage=self.storage,
-        )  # fmt: skip
-        forward = ["dashboard", "--port", str(port), "--remote-port", str(tunnel.DASHBOARD_PORT), str(path)]
-        tunnel.open_tunnel(record, [*_RAY, *forward], _TUNNEL_S)
+        self._ray("up", "--yes", "--no-config-cache", *(["--no-restart"] if was_up else []), str(path))
+        address = self._ray("get-head-ip", str(path)).split()[-1]
+        record = record.model_copy(update={"address": f"{address}:{tunnel.CONTROL_PORT}"})
+        ports = ["--port", str(tunnel.port_of(record)), "--remote-port", str(tunnel.DASHBOARD_PORT)]
+        tunnel.open_tunnel(record, [*_RAY, "dashboard", *ports, str(path)], _TUNNEL_S)
 
     def down(self) -> None:
         """Run `ray down`, close the tunnel, and forget the record."""
@@ -244,7 +237,7 @@ class Launcher(ABC):
             " --disable-usage-stats",
         ]  # fmt: skip
 
-    def _ray(self, *arguments: str, quiet: bool = False) -> str:
+    def _ray(self, *arguments: str) -> str:
         """Run Ray's command, with its log kept beside the record.
 
         Raises:
@@ -257,17 +250,15 @@ class Launcher(ABC):
                 [*_RAY, *arguments], stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, check=False
             )
         if done.returncode:
-            _failed(arguments[0], done.returncode, log, time.monotonic() - began)
-        return log.read_text(errors="replace") if quiet else ""
+            self._failed(arguments[0], done.returncode, log, time.monotonic() - began)
+        return log.read_text(errors="replace")
+
+    def _failed(self, verb: str, code: int, log: Path, after_s: float) -> NoReturn:
+        left = "" if verb == "down" else f"; `raysmith cluster down {self.file.name}` removes what was started"
+        raise ClusterError(
+            f"`ray {verb}` failed after {after_s:.0f} s.", field="ray",
+            got=f"exit code {code}\n{tunnel.last_lines(log)}", fix=f"the whole log: {log}{left}",
+        )  # fmt: skip
 
 
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-
-
-def _failed(verb: str, code: int, log: Path, after_s: float) -> NoReturn:
-    raise ClusterError(
-        f"`ray {verb}` failed after {after_s:.0f} s.",
-        field="ray",
-        got=f"exit code {code}\n{tunnel.last_lines(log)}",
-        fix=f"the whole log: {log}",
-    )

@@ -16,8 +16,10 @@ from typing import Any
 import psutil
 
 from cluster import records
+from cluster.description import ClusterFile
 from cluster.errors import ClusterError
 from cluster.providers import NodeStatus
+from cluster.storage import write_json
 
 LOOPBACK = "127.0.0.1"
 DASHBOARD_PORT = 8265
@@ -33,6 +35,32 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def begin(file: ClusterFile, kind: str) -> tuple[records.ClusterRecord, bool]:
+    """Record a cluster before anything of it is started, so that `down` finds what a failed `up` has left.
+
+    Returns:
+        The record, with a dashboard's address here that nothing listens on yet; and whether the cluster was up before.
+    """
+    pid = None
+    if file.name in records.names():
+        earlier = records.record_of(file.name)
+        close_tunnel(earlier)
+        pid = earlier.pid  # once there was a tunnel, Ray was up
+    description = records.folder_of(file.name) / "description.json"
+    write_json(description, file.model_dump(mode="json"))
+    record = records.ClusterRecord(
+        name=file.name, provider=kind, dashboard=f"http://{LOOPBACK}:{free_port()}", address="", storage=file.storage,
+        description=description, pid=pid,
+    )  # fmt: skip
+    records.keep(record)
+    return record, pid is not None
+
+
+def port_of(record: records.ClusterRecord) -> int:
+    """Of its dashboard here."""
+    return int(record.dashboard.rpartition(":")[2])
 
 
 def ask(record: records.ClusterRecord, path: str) -> Any:
@@ -78,7 +106,7 @@ def open_tunnel(record: records.ClusterRecord, command: list[str], within_s: flo
             raise ClusterError(
                 "The cluster's dashboard refuses the token." if refused else "The cluster's dashboard does not answer.",
                 field=record.name, got=f"{error}\n{last_lines(log)}",
-                fix="raysmith cluster up CLUSTER.yaml opens the tunnel again; the head's own logs say why it is not up",
+                fix=f"raysmith cluster up again; `raysmith cluster down {record.name}` removes what was started",
             ) from None  # fmt: skip
         return record
 

@@ -35,7 +35,7 @@ class Config(LauncherConfig):
         default=None, pattern=r"^projects/[a-z0-9-]+/regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+$"
     )
     """Unset: Ray's choice, with a public address for each node. What reaches the nodes is up to the network's firewall:
-    Google's default network lets in ssh and ping from outside, and no port of Ray."""
+    Google's default network lets in ssh, remote desktop and ping, and no port of Ray."""
     internal_ips: bool = False
     """Reach the head by its address inside the network; with `subnetwork`, nodes have no public one."""
 

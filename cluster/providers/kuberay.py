@@ -125,20 +125,16 @@ class Provider:
         """Apply the manifests, wait for the head, open a tunnel to its dashboard, and record the cluster."""
         name = self.file.name
         self._kubectl("get", "namespace", self.config.namespace, namespaced=False)
+        record, _ = tunnel.begin(self.file, "kuberay")
         self._apply_secret()
-        paths = self.render(records.folder_of(name) / "manifests")
-        if name in records.names():
-            tunnel.close_tunnel(records.record_of(name))
-        for path in paths:
+        for path in self.render(records.folder_of(name) / "manifests"):
             self._kubectl("apply", "-f", str(path))
         wait = ("--for=condition=HeadPodReady", f"raycluster/{name}", f"--timeout={_START_S}s")
         self._kubectl("wait", *wait, within_s=_START_S + _KUBECTL_S)
-        port = tunnel.free_port()
-        record = records.ClusterRecord(
-            name=name, provider="kuberay", dashboard=f"http://{tunnel.LOOPBACK}:{port}",
-            address=f"{name}-head-svc.{self.config.namespace}.svc:{tunnel.CONTROL_PORT}", storage=self.file.storage,
-        )  # fmt: skip
-        forward = ("port-forward", "--address", tunnel.LOOPBACK, f"service/{name}-head-svc", f"{port}:8265")
+        address = f"{name}-head-svc.{self.config.namespace}.svc:{tunnel.CONTROL_PORT}"
+        record = record.model_copy(update={"address": address})
+        ports = f"{tunnel.port_of(record)}:{tunnel.DASHBOARD_PORT}"
+        forward = ("port-forward", "--address", tunnel.LOOPBACK, f"service/{name}-head-svc", ports)
         tunnel.open_tunnel(record, self._command(*forward), _TUNNEL_S)
 
     def down(self) -> None:

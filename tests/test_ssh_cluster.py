@@ -1,0 +1,103 @@
+"""A cluster over ssh, really brought up by `ray up` on two machines that are namespaces of this one."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import records
+from cluster.config_file import load_config
+from cluster.description import ClusterFile
+from cluster.errors import ClusterError
+from cluster.providers import provider_of
+from tests.machines import Machines, machines, missing
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+
+
+def call(record: records.ClusterRecord, path: str, body: Any = None, token: str | None = None) -> Any:
+    """The dashboard's own interface for jobs, through the tunnel."""
+    given = record.token_file.read_text() if token is None else token
+    headers = {"Authorization": f"Bearer {given}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(record.dashboard + path, data, headers), timeout=30) as answer:
+        return json.load(answer)
+
+
+def run(record: records.ClusterRecord, code: str) -> dict[str, Any]:
+    """A job on the cluster, to its end."""
+    started = call(record, "/api/jobs/", {"entrypoint": f"python -c '{code}'"})
+    deadline = time.monotonic() + 120
+    while True:
+        told: dict[str, Any] = call(record, f"/api/jobs/{started['submission_id']}")
+        if told["status"] in {"SUCCEEDED", "FAILED", "STOPPED"} or time.monotonic() > deadline:
+            told["logs"] = call(record, f"/api/jobs/{started['submission_id']}/logs")["logs"]
+            return told
+        time.sleep(0.5)
+
+
+def described(folder: Path, hosts: Machines, storage: Path) -> ClusterFile:
+    head, *workers = (one.address for one in hosts.nodes)
+    file = folder / "cluster.yaml"
+    file.write_text(yaml.safe_dump({
+        "name": "lab",
+        "provider": {"kind": "ssh", "ssh_user": "root", "ssh_key": str(hosts.key), "head": head,
+                     "hosts": {"work": workers}},
+        "nodes": {"work": {"cpus": 1, "min_nodes": len(workers), "max_nodes": len(workers)}},
+        "storage": str(storage),
+    }))  # fmt: skip
+    return load_config(ClusterFile, file)
+
+
+def test_ray_up_jobs_with_the_token_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(records.ENVIRONMENT_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    storage = tmp_path / "storage"
+    with machines(tmp_path, 2, storage) as hosts:
+        provider = provider_of(described(tmp_path, hosts, storage))
+        provider.up()
+        record = records.record_of("lab")
+        try:
+            assert record.dashboard.startswith("http://127.0.0.1:")
+            deadline = time.monotonic() + 120  # the head's autoscaler sets the other machine up
+            while len(found := provider.status()) < 2 and time.monotonic() < deadline:
+                time.sleep(1)
+            assert [(one.group == "head", one.state) for one in found] == [(True, "alive"), (False, "alive")]
+            assert {one.detail for one in found} == {one.address for one in hosts.nodes}
+
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                call(record, "/api/jobs/", token="0" * 64)
+            assert refused.value.code in {401, 403}
+            told = run(record, 'import os, ray; ray.init(); print(len(ray.nodes()), os.environ["RAYSMITH_STORAGE"])')
+            assert told["status"] == "SUCCEEDED", told
+            assert f"2 {storage}" in told["logs"]
+
+            token = record.token_file.read_text()
+            for machine in hosts.nodes:
+                lines = [" ".join(process.cmdline()) for process in machine.processes()]
+                assert any("raylet" in line for line in lines)
+                assert not any(token in line for line in lines), "the token is in no list of processes"
+
+            before = {process.pid for machine in hosts.nodes for process in machine.processes() if _is_ray(process)}
+            provider.up()  # again: nothing restarts
+            after = {process.pid for machine in hosts.nodes for process in machine.processes() if _is_ray(process)}
+            assert before <= after
+            record = records.record_of("lab")
+            assert len(provider.status()) == 2
+        finally:
+            provider.down()
+        assert records.names() == []
+        assert not any({"raylet", "gcs_server"} & machine.names() for machine in hosts.nodes)
+        with pytest.raises(ClusterError, match="No cluster of that name"):
+            provider.status()
+
+
+def _is_ray(process: Any) -> bool:
+    return process.name() in {"raylet", "gcs_server"}
