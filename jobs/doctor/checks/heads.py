@@ -92,7 +92,7 @@ def _public_processes(there: list[Listening]) -> Finding:
         if not token:
             bare.setdefault(one.pid, []).append(one.port)
     words = "; ".join(f"process {pid} ({name_of(pid)}), port {min(ports)}" for pid, ports in sorted(bare.items()))
-    ok = f"{kept} ports of Ray's on other addresses than loopback, all with a token" if kept else "none beside loopback"
+    ok = f"ports of Ray's beyond loopback: {kept}, all with a token" if kept else "none beside loopback"
     return Finding(
         "open to others", "problem" if bare else "ok", f"without a token: {words}" if bare else ok,
         "stop them; start Ray with --node-ip-address=127.0.0.1, or with RAY_AUTH_MODE=token behind a firewall",
