@@ -276,11 +276,13 @@ def test_a_crd_file_is_applied_as_the_api_server_does(kube: dict[str, dict[str, 
             "versions": [{"name": "v1", "schema": {"openAPIV3Schema": kuberay_schema.crd_schema("RayCluster")}}],
         }
     }
-    (tmp_path / "crd.yaml").write_text(yaml.safe_dump(crd))
-    kuberay_schema.check_crd(manifest, tmp_path)
+    folder = tmp_path / "crds"
+    folder.mkdir()
+    (folder / "crd.yaml").write_text(yaml.safe_dump(crd))
+    kuberay_schema.check_crd(manifest, folder)
     for spoilt in ({"rayVersions": "2"}, {"enableInTreeAutoscaling": "yes"}, {"headGroupSpec": {}}):
         with pytest.raises(jsonschema.ValidationError):
-            kuberay_schema.check_crd({**manifest, "spec": {**manifest["spec"], **spoilt}}, tmp_path)
+            kuberay_schema.check_crd({**manifest, "spec": {**manifest["spec"], **spoilt}}, folder)
 
 
 @pytest.mark.skipif("RAYSMITH_KUBERAY_CRDS" not in os.environ, reason="RAYSMITH_KUBERAY_CRDS names no folder of CRDs")
