@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from cluster.config import digest, file_digest
 from cluster.errors import ModelError
 from cluster.gguf_header import require_sound
+from cluster.model_folder import require_safe_folder
 from trainers.config import Dtype, ModelConfig
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def convert(source: ModelSource, folder: Path, dtype: Dtype) -> None:
     if source.is_gguf:
         arguments["quantization_config"] = GgufConfig(dequantize=True)
     else:
+        require_safe_folder(source.path)
         arguments["use_safetensors"] = True
     model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype), **arguments)
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
@@ -216,6 +218,7 @@ def load_model(folder: Path, dtype: torch.dtype, head: str | None = None, held: 
     """
     import transformers
 
+    require_safe_folder(folder)
     head = head or head_of(folder)
     arguments: dict[str, Any] = {"num_labels": 1} if head == "reward" else {}
     if held != "full":

@@ -12,6 +12,7 @@ import numpy as np
 
 from cluster.errors import ModelError
 from cluster.handoff import TokenScores
+from cluster.model_folder import require_safe_folder
 
 if TYPE_CHECKING:
     import torch
@@ -188,6 +189,7 @@ def _open(folder: Path, dtype: torch.dtype, device: str | None, *, decompress: b
     place = {"device_map": {"": device}} if device else {}
     safe = {"trust_remote_code": False, "local_files_only": True}
     factory: Any = AutoModelForCausalLM
+    require_safe_folder(folder)
     try:
         config = AutoConfig.from_pretrained(str(folder), **safe)
         if decompress and _is_packed(config):
