@@ -27,6 +27,7 @@ from cluster.monitoring.grafana import ENVIRONMENT_VARIABLE, Grafana, find_grafa
 from cluster.monitoring.metrics import NODES, TRAINING
 from cluster.monitoring.prometheus import cluster_job
 from cluster.monitoring.write import write_jobs
+from cluster.records import ClusterRecord
 from jobs.endpoints.folder import EndpointFolder, this_process
 from jobs.monitor import up
 from jobs.monitor.processes import bcrypt_of, split_address
@@ -36,6 +37,7 @@ from jobs.top.view import view
 from serving.keys import digest_of, read_keys
 from tests.prometheus_server import alerts, needs_prometheus, prometheus_of, query, until
 from tests.test_monitoring import IN_PANELS
+from tests.test_top import make_run
 from tests.two_nodes import TwoNodes
 from tests.watched import RUN, Watched, lines_of, watched
 
@@ -167,12 +169,37 @@ def test_nodes_of_a_cluster_are_found_through_its_dashboard(tmp_path: Path, two_
     assert token.read_text() not in (tmp_path / "out" / "prometheus.yml").read_text()
 
 
+def test_top_asks_a_cluster_for_its_jobs(tmp_path: Path, two_nodes: TwoNodes) -> None:
+    command = [sys.executable, "-m", "jobs", "top", "--json", "--storage", str(tmp_path), "--cluster"]
+    name = two_nodes.record.name
+    done = subprocess.run([*command, name], env=two_nodes.environment, capture_output=True, text=True, check=True)
+    shown = json.loads(done.stdout)
+    assert (shown["cluster"], shown["notes"]) == (name, [])
+    done = subprocess.run([*command, "unknown"], env=two_nodes.environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "No cluster of that name is up" in done.stderr
+
+
 def endpoint(root: Path, url: str) -> EndpointFolder:
     """The folder of an endpoint that this process is said to serve."""
     folder = EndpointFolder(root, "support")
     folder.admit()
     folder.announce(this_process("support", url).model_copy(update={"status": "serving"}))
     return folder
+
+
+def test_nodes_are_read_once(tmp_path: Path) -> None:
+    make_run(tmp_path, "here", nodes=["127.0.0.1:1"], address="127.0.0.1:5001")
+    make_run(tmp_path, "there", nodes=["10.0.0.4:8080", "10.0.0.5:8080"], address="10.0.0.4:6379")
+    make_run(tmp_path, "too", nodes=["10.0.0.5:8080"], address="10.0.0.4:6379")
+    make_run(tmp_path, "over", status="done", nodes=["127.0.0.1:2"])
+    record = ClusterRecord(name="c", provider="ssh", dashboard="http://10.0.0.4:8265", address="10.0.0.4:6379")
+    for cluster, wanted in ((None, ["10.0.0.4:8080", "10.0.0.5:8080", "127.0.0.1:1"]), (record, ["127.0.0.1:1"])):
+        sources = Sources(tmp_path, tmp_path / "to", "127.0.0.1:1", cluster, Look(tmp_path))
+        jobs = sources.jobs()
+        (file,) = jobs[1]["file_sd_configs"][0]["files"]
+        assert json.loads(Path(file).read_text()) == [{"targets": wanted, "labels": {}}]
+        assert [one["job_name"] for one in jobs[2:]] == ([] if cluster is None else ["raysmith-ray-c"])
 
 
 def test_an_endpoint_is_read_with_a_key_of_its_own(tmp_path: Path) -> None:

@@ -79,7 +79,9 @@ class Sources:
         return self._nodes or []
 
     def _keep_nodes(self) -> None:
-        nodes = sorted({one for run in self._look() if run.live and run.driver for one in run.driver.nodes})
+        known = None if self._cluster is None else self._cluster.address  # its nodes are read already
+        drivers = [run.driver for run in self._look() if run.live and run.driver and run.driver.address != known]
+        nodes = sorted({one for driver in drivers for one in driver.nodes})
         if nodes != self._nodes:
             write_json(self._folder / _NODES, target_file(nodes))
             self._nodes = nodes
