@@ -18,13 +18,18 @@ from typing import Any
 import pytest
 
 from cluster.preemption import NOTICE_FILE, SPOT, Aws, Gcp, Notice, NoticeFile, Watcher, drained, sources_of
+from cluster.progress import ProgressFile
 from cluster.rundir import read_metrics
 from tests.conftest import REPOSITORY
 from tests.test_recovery import config
+from tests.test_trl import config as trl_config
+from tests.test_trl import data, make_job
 from tests.two_nodes import TwoNodes
 from tests.workers import run_workers, training_job
 from trainers.config import CheckpointConfig
 from trainers.loop import Job
+
+__all__ = ["data"]  # a fixture of the module that it comes from
 
 
 @contextmanager
@@ -180,6 +185,39 @@ def train_until(rank: int, count: int, jobs: list[Job], stop: Path) -> None:
 
     training._step = stopped_step  # type: ignore[method-assign]
     training.run()
+
+
+class TakenAway(ProgressFile):
+    """Ends the training as soon as there is a checkpoint."""
+
+    def write(self, done: int, total: int, text: str = "") -> None:
+        if list(self.path.parent.glob("trl/*/complete.json")):
+            raise InterruptedError
+        super().write(done, total, text)
+
+
+def host_until(rank: int, count: int, job: Job) -> None:
+    """Train with TRL until it is taken away."""
+    from trainers.trl_host import train
+
+    with suppress(InterruptedError):
+        train(job, rank, count)
+
+
+@pytest.mark.slow
+def test_trainers_of_trl_save_at_once_too(
+    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NOTICE_FILE, str(tmp_path / "notice"))
+    (tmp_path / "notice").write_text("taken for maintenance")
+    settings = trl_config("dpo", steps=2000, checkpoint=CheckpointConfig(every_steps=2000))
+    job = make_job(tmp_path / "run", settings, model, data, "pairs")
+    job = job._replace(progress=TakenAway(job.progress.path))
+    run_workers(1, tmp_path / "rendezvous", host_until, job)
+    [event] = events_of(job)
+    assert event.startswith("notice: worker 0, file: taken for maintenance; saving at step ")
+    [saved] = [path.parent.name for path in (tmp_path / "run" / "trl").glob("*/complete.json")]
+    assert saved == f"checkpoint-{event.rsplit(' ', 1)[1]}"
 
 
 SCRIPT = """

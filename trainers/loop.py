@@ -225,16 +225,12 @@ class Training:
 
     def _answer_notices(self, step: int) -> None:
         """A machine will be taken away: what was just saved must be complete before it is."""
-        import torch.distributed as dist
+        from trainers.notices import settle
 
         with self.spans.of("checkpoint", step):
             self.saver.finish()
-        gathered: list[Any] = [None] * self.workers
-        dist.all_gather_object(gathered, self.notices.heard())
-        self.notices.answered(notice for own in gathered for notice in own)
-        said = dict.fromkeys(f"worker {rank}, {notice}" for rank, own in enumerate(gathered) for notice in own)
         saved = f"; checkpoint at step {step}" if self.saver.failure is None else ""
-        self.event(f"notice: {'; '.join(said)}{saved}")
+        self.event(f"{settle(self.notices)}{saved}")
 
     def _save(self, step: int, heldout_loss: float | None) -> None:
         self.heart.enter(SAVE)

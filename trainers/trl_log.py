@@ -15,9 +15,12 @@ from transformers import TrainerCallback
 
 from cluster.errors import ConfigError, TrainingError
 from cluster.ownership import require_own
+from cluster.preemption import watcher
 from cluster.storage import read_json, write_json
 from trainers.config import CheckpointConfig
 from trainers.heartbeat import MEASURE, SAVE, STEP, WAIT, Heartbeat
+from trainers.metrics import Events
+from trainers.notices import settle
 from trainers.spans import Spans, keep_lines
 from trainers.trackers import tracker_of
 
@@ -98,6 +101,7 @@ class HostCallback(TrainerCallback):
         self._job, self._trainer, self._rank, self._checkpoints = job, trainer, rank, checkpoints
         self._began, self._seconds, self._tokens = 0.0, 0.0, 0
         self._log = _StepFile(job, first) if rank == 0 else None
+        self._notices = watcher()
         self._heart, self._spans = Heartbeat(job.folder, rank), Spans(job, rank)
         self.best: dict[str, float] | None = None
         """Step and held-out loss of the best measurement; of worker 0."""
@@ -114,9 +118,13 @@ class HostCallback(TrainerCallback):
         """Stop the clock; the result is saved after the last step, so that step needs no checkpoint."""
         gate = self._job.gate
         told = gate.told_to_stop() if gate is not None and self._rank == 0 else None
-        sums = torch.tensor([self._trainer.tokens, int(told is not None)], device=self._trainer.args.device)
+        said = [self._trainer.tokens, int(told is not None), int(self._notices.pending)]
+        sums = torch.tensor(said, device=self._trainer.args.device)
         dist.all_reduce(sums)
         self._seconds, self._tokens = time.perf_counter() - self._began, int(sums[0])
+        if int(sums[2]):
+            control.should_save = True
+            Events(self._job, self._rank).write(f"{settle(self._notices)}; saving at step {state.global_step}")
         self._heart.enter(SAVE if control.should_save else STEP)
         if int(sums[1]):
             self.stopped = told or "told to stop; worker 0 knows why"
