@@ -14,7 +14,7 @@ from tests.faults import machine, storage
 from tests.faults.client import Command
 from tests.faults.local import LocalCluster
 from tests.faults.network import NetworkCluster
-from tests.faults.results import Case, keep
+from tests.faults.results import WORKLOADS, Case, keep
 
 _KINDS: dict[str, Callable[[], Any]] = {
     "plain": lambda: LocalCluster("plain"),
@@ -36,9 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[number] = item
 
 
-def _kind(item: pytest.Item) -> int:
+def _kind(item: pytest.Item) -> tuple[int, int]:
     mark = item.get_closest_marker("case")
-    return 9 if mark is None else ["plain", "redis", "network", "own"].index(mark.args[2])
+    if mark is None:
+        return (9, 0)
+    workload, _, nodes = mark.args
+    return (("plain", "redis", "network", "own").index(nodes), WORKLOADS.index(workload))
 
 
 @pytest.hookimpl(wrapper=True)

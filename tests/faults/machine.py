@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -104,10 +105,11 @@ def small_disk(size_mb: int) -> Iterator[Path]:
 def filled(folder: Path) -> Iterator[None]:
     """Take all that is free on a small disk, until the end of the block."""
     file = folder / "filler"
-    with file.open("wb") as stream, suppress(OSError):
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
+    with suppress(OSError):
         while True:
-            stream.write(b"\0" * 4096)
-            stream.flush()
+            os.write(descriptor, b"\0" * 4096)
+    os.close(descriptor)
     try:
         yield
     finally:
@@ -134,6 +136,14 @@ def clean_up() -> None:
             if abandoned(link.name):
                 with suppress(RuntimeError):
                     command("ip", "link", "delete", link.name)
+    for one in psutil.process_iter():  # of local clusters
+        with suppress(psutil.Error):
+            words = one.cmdline()
+            folder = (
+                re.search(r"/(rsf-\d+-\w+)/", words[-1]) if "cluster.providers._local_supervisor" in words else None
+            )
+            if folder is not None and abandoned(folder[1]):
+                kill_tree(one.pid)
     for line in Path("/proc/mounts").read_text().splitlines():
         mount = Path(line.split()[1])
         if mount.parent == FOLDERS and mount.name.startswith("rsf-") and abandoned(mount.name):

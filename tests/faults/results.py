@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 VARIABLE = "RAYSMITH_FAULTS_RESULTS"
+WORKLOADS = ("training", "reinforcement learning", "serving", "sweep", "queue")
 _PACKAGES = ("ray", "torch", "deepspeed", "transformers")
 
 

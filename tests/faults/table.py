@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.faults.results import WORKLOADS
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- table: python -m tests.faults.table -->", "<!-- end of table -->"
-_ORDER = ("training", "sweep", "reinforcement learning", "serving", "queue")
-_CLUSTERS = {"plain": "local", "redis": "local, Redis", "network": "namespaces", "own": "namespaces"}
 _SHOWN = 230
 
 
 def rows(found: dict[str, Any]) -> list[str]:
     """Of the table, in Markdown."""
-    cases = sorted(found["cases"].values(), key=lambda case: _ORDER.index(case["workload"]))
+    cases = sorted(found["cases"].values(), key=lambda case: WORKLOADS.index(case["workload"]))
     lines = [
         "| run | fault | what the user sees | what is lost | back after | hand |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -20,7 +20,7 @@ from tests.faults.workloads import END_S, ends_as_if_nothing_had_happened, goes_
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 WORKER = "RayTrainWorker"
-AT = 50
+AT, LONG = 50, 1200
 
 
 def submitted(cluster: Any, root: Path, files: Path, **train: Any) -> Command:
@@ -65,13 +65,13 @@ def test_training_worker_hangs(case: Case, cluster: LocalCluster, root: Path, fi
 
 @pytest.mark.case("training", "node hangs (raylet SIGSTOPped)", "plain")
 def test_training_node_hangs(case: Case, cluster: LocalCluster, root: Path, files: Path, whole: Whole) -> None:
-    with submitted(cluster, root, files) as command:
+    with submitted(cluster, root, files, steps=LONG) as command:
         command.wait_for_step(AT)
         since = time.monotonic()
         raylet = cluster.raylet(node_with(cluster, WORKER))
         kill(raylet, signal.SIGSTOP)
         try:
-            ends_as_if_nothing_had_happened(case, command, whole, since, restarts=None)
+            ends_as_if_nothing_had_happened(case, command, whole, since, restarts=None, last=LONG)
         finally:
             kill(raylet, signal.SIGCONT)
         case.saw = said(command)
