@@ -28,6 +28,7 @@ PACKAGES = (
 )  # fmt: skip
 """Whose version must be the same on every node: they read what others wrote, or compute one thing together."""
 _ANSWER_S = 90.0
+_NOTICED_S = 40.0
 _BUILT_S = 1800.0
 """Where a node must first install the job's packages."""
 _SKEW_REFUSED_S, _SKEW_TOLD_S = 180.0, 5.0
@@ -68,17 +69,12 @@ def require_ready(need: Need, root: Path, paths: Mapping[str, Path], num_bytes: 
         ResourceError: the cluster can never hold the job, or the disk cannot.
         ClusterError: the nodes differ, or do not answer; all that was found is told together.
     """
-    cannot = [
-        Problem("cluster", reason, "lower cluster.workers or what a worker gets, or take a larger cluster")
-        for reason in require_possible(need, cluster_now())
-    ]
     with _nonce(root) as (folder, nonce):
         asked = Asked(str(folder), nonce, {key: str(path) for key, path in paths.items()})
         began = time.time()
-        answers, problems = _ask(asked)
+        answers, problems, warnings = _ask(asked)
         ended = time.time()
         own = versions()
-        warnings = []
         for node, answer in answers.items():
             problems += _differences(node, answer["versions"], own)
             problems += _storage(node, answer, folder, num_bytes)
@@ -90,6 +86,10 @@ def require_ready(need: Need, root: Path, paths: Mapping[str, Path], num_bytes: 
                 )
             elif skew > _SKEW_TOLD_S:
                 warnings.append(f"{node}: clock {skew:.0f} s off the driver's")
+    cannot = [
+        Problem("cluster", reason, "lower cluster.workers or what a worker gets, or take a larger cluster")
+        for reason in require_possible(need, cluster_now())
+    ]
     if cannot or problems:
         raise _error(root, cannot + problems, resources=bool(cannot))
     return warnings
@@ -126,8 +126,8 @@ def _nonce(root: Path) -> Iterator[tuple[Path, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ask(asked: Asked) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
-    """The answer of each node, and those that gave none."""
+def _ask(asked: Asked) -> tuple[dict[str, dict[str, Any]], list[Problem], list[str]]:
+    """The answer of each node, those that gave none, and warnings of those that turned out to be gone."""
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -144,31 +144,43 @@ def _ask(asked: Asked) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     limit_s = _BUILT_S if built else _ANSWER_S
     ready, silent = ray.wait(list(waiting), num_returns=len(waiting), timeout=limit_s)
     answers: dict[str, dict[str, Any]] = {}
-    problems = []
+    failed: dict[str, Problem] = {}
     for reference in ready:
         node = waiting[reference]
         try:
             answers[nodes[node]] = ray.get(reference) | {"id": node}
         except RayError as error:
-            reason = str(error).strip().splitlines()
-            problems.append(
-                Problem(nodes[node], f"cannot run the job's code: {reason[-1] if reason else error!r}"[:500],
-                        "see that the node has the environment of the others; its raylet's log says more")
-            )  # fmt: skip
+            said = (str(error).strip().splitlines() or [repr(error)])[-1][:500]
+            fix = "see that the node has the environment of the others; its raylet's log says more"
+            failed[node] = Problem(nodes[node], f"cannot run the job's code: {said}", fix)
     for reference in silent:
         ray.cancel(reference, force=True)
-        problems.append(
-            Problem(
-                nodes[waiting[reference]], f"gave no answer in {limit_s:.0f} s", "restart that node, or take it away"
-            )
-        )
-    return answers, problems
+        node = waiting[reference]
+        words = f"gave no answer in {limit_s:.0f} s"
+        failed[node] = Problem(nodes[node], words, "restart that node, or take it away")
+    gone = _gone(set(failed))
+    problems = [problem for node, problem in failed.items() if node not in gone]
+    return answers, problems, [f"{nodes[node]} has just died; the others are counted with" for node in gone]
+
+
+def _gone(nodes: set[str]) -> set[str]:
+    """Those that have died: a job that is sent again after the loss of a node must not be refused for that node.
+
+    Ray takes up to half a minute to notice.
+    """
+    import ray
+
+    deadline = time.monotonic() + _NOTICED_S
+    while True:
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        if not nodes & alive or time.monotonic() > deadline:
+            return nodes - alive
+        time.sleep(1.0)
 
 
 def _name(node: Mapping[str, Any]) -> str:
     """A node as its operator knows it; several may share an address."""
-    label = node.get("Labels", {}).get("raysmith.io/node", "")
-    return f"{label or node.get('NodeName') or node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+    return f"{node.get('NodeName') or node['NodeManagerAddress']} ({node['NodeID'][:8]})"
 
 
 def look_around(node: str, asked: Asked) -> dict[str, Any]:

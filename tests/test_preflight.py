@@ -128,6 +128,7 @@ def _alive(two_nodes: TwoNodes) -> int:
 
 
 def test_what_fits_in_sum_and_on_no_node_is_refused(two_nodes: TwoNodes, job_file: Path) -> None:
+    wait_until(lambda: _alive(two_nodes) == 3)
     done = raysmith(
         two_nodes.driver_environment, job_file.parent, "run", job_file.name, "cluster.workers=4",
         "cluster.cpus_per_worker=0.6", "train.batch.sequences=4", f"cluster.address={two_nodes.record.address}",
@@ -161,3 +162,16 @@ def test_versions_that_differ_or_are_missing() -> None:
         "peft is missing, and 0.21.0 at the driver",
         "python 3.12, and 3.11 at the driver",
     ]
+
+
+def test_a_node_that_has_just_died_is_no_reason_to_refuse(two_nodes: TwoNodes, job_file: Path) -> None:
+    process, temporary = _join(two_nodes, "dies", "true", job_file.parent, {})
+    wait_until(lambda: _alive(two_nodes) == 4)
+    process.kill()
+    process.wait()
+    done = raysmith(
+        two_nodes.driver_environment, job_file.parent, "run", job_file.name,
+        f"cluster.address={two_nodes.record.address}", "train.steps=1",
+    )  # fmt: skip
+    shutil.rmtree(temporary, ignore_errors=True)
+    assert done.returncode == 0, done.stdout + done.stderr
