@@ -215,7 +215,8 @@ def _table(rows: list[Row], every_steps: int) -> Table:
             f"{one.gpus:,}", _time(one.mtbf_s), _time(one.interval_s), _time(one.young_s), _time(one.daly_s),
             "–" if one.every_steps is None else f"{one.every_steps:,}", f"{one.goodput:.1%}",
             f"{100 * one.simulated.low:.1f}–{one.simulated.high:.1%}",
-            "–" if one.as_it_is is None else f"{one.as_it_is:.1%}", Text("█" * round(_BAR * (1 - one.goodput) / most), style="cyan"),
+            "–" if one.as_it_is is None else f"{one.as_it_is:.1%}",
+            Text("█" * round(_BAR * (1 - one.goodput) / most), style="cyan"),
         )  # fmt: skip
     return table
 
