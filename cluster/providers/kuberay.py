@@ -140,7 +140,8 @@ class Provider:
     def down(self) -> None:
         """Delete all but the volume claims, and forget the record."""
         record = records.record_of(self.file.name)
-        for path in self.render(records.folder_of(self.file.name) / "manifests"):
+        # The cluster first: its end waits until the operator has cleaned the Redis.
+        for path in reversed(self.render(records.folder_of(self.file.name) / "manifests")):
             if path.stem != "storage":
                 self._kubectl("delete", "--ignore-not-found", "-f", str(path), within_s=_START_S)
         self._kubectl("delete", "--ignore-not-found", "secret", self.secret)
