@@ -520,7 +520,7 @@ def test_a_cluster_is_looked_at(two_nodes: TwoNodes, tmp_path: Path) -> None:
     assert found["nodes alike"]["state"] == "ok"
     assert found["the head's clock"]["state"] == "ok"
     assert found[f"cluster {two_nodes.record.name}"]["found"].endswith("wants its token")
-    token_file = two_nodes.record.token_file
+    token_file = two_nodes.home / "clusters" / two_nodes.record.name / "token"
     assert token_file.read_text() not in done.stdout + done.stderr
 
 
