@@ -171,18 +171,15 @@ def settings(folder: Path) -> dict[str, str]:
     return {**_SETTINGS, "RAY_AUTH_TOKEN_PATH": str(folder / "token"), FOLDER_VARIABLE: str(folder)}
 
 
-def plan_head(file: ClusterFile, places: Places, temporary: Path, redis: str | None, namespace: str) -> NodePlan:
-    """The head, with its state in a Redis or in its own memory.
+def plan_head(file: ClusterFile, places: Places, temporary: Path, keeper: dict[str, str]) -> NodePlan:
+    """The head.
 
     Args:
-        redis: `HOST:PORT` of the Redis that keeps its state.
-        namespace: of this cluster's keys in it.
+        keeper: variables that name the Redis with its state; none: it is kept in memory.
     """
     ports = head_ports(file, places)
     flags = ["--head", f"--dashboard-host={LOOPBACK}"]
-    environment = {name: str(port) for name, port in places.ports(HEAD, _HEAD_VARIABLES).items()}
-    if redis is not None:
-        environment |= {"RAY_REDIS_ADDRESS": redis, "RAY_external_storage_namespace": namespace}
+    environment = keeper | {name: str(port) for name, port in places.ports(HEAD, _HEAD_VARIABLES).items()}
     group = NodeGroup(cpus=file.head.cpus, memory_gb=file.head.memory_gb)
     return _plan(file, HEAD, HEAD, group, ports, temporary, flags, environment, [])
 

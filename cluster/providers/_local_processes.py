@@ -120,8 +120,6 @@ def raylet_of(process: subprocess.Popen[bytes]) -> tuple[int, str] | None:
 
 def reap(managed: set[int]) -> None:
     """Let ended orphans go; those of `managed` are waited for by who started them."""
-    for child in psutil.Process().children():
-        if child.pid not in managed:
-            with contextlib.suppress(psutil.Error, ChildProcessError):
-                if child.status() == psutil.STATUS_ZOMBIE:
-                    os.waitpid(child.pid, os.WNOHANG)
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in managed:
+            os.waitpid(ended.si_pid, os.WNOHANG)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from cluster.description import ClusterFile
-from cluster.errors import ResourceError
+from cluster.errors import ConfigError, ResourceError
 from cluster.providers._local_nodes import LOOPBACK, REDIS_PASSWORD_VARIABLE, Places
 from cluster.providers._local_processes import listens, start
 from cluster.storage import write_atomically
@@ -37,14 +37,26 @@ class Redis:
         self._port = places.ports(_NODE, ("port",))["port"] if self._own else 0
         self._due_at = 0.0
         self.address = given or f"{LOOPBACK}:{self._port}"
-        self.namespace = f"raysmith-{file.name}-{_kept(folder / 'redis_namespace', 4)}"
+        self.namespace = _namespace(file, folder)
         self._password = os.environ.pop(REDIS_PASSWORD_VARIABLE, "")
         if self._own:
             self._password = _kept(folder / "redis_password", 32)
 
+    @property
+    def pid(self) -> int | None:
+        """Of its own process."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def for_head(self) -> dict[str, str]:
+        """What the head needs in its environment."""
+        return {
+            "RAY_REDIS_ADDRESS": self.address, "RAY_external_storage_namespace": self.namespace,
+            REDIS_PASSWORD_VARIABLE: self._password,
+        }  # fmt: skip
+
     def keep(self, environment: dict[str, str]) -> bool:
-        """Start it if need be, and give the nodes' environment its password; whether it answers."""
-        environment[REDIS_PASSWORD_VARIABLE] = self._password
+        """Start it if need be; whether it answers."""
         if not self._own:
             return True
         if self._process is not None and self._process.poll() is not None:
@@ -74,6 +86,39 @@ class Redis:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+def require_redis(file: ClusterFile) -> None:
+    """Refuse a description whose Redis cannot be used.
+
+    Raises:
+        ResourceError: it is to be started, and is not installed.
+        ConfigError: it is there, and its password is not known.
+    """
+    if file.head.redis is None:
+        return
+    if file.head.redis.address is None:
+        redis_server()
+    elif not os.environ.get(REDIS_PASSWORD_VARIABLE):
+        raise ConfigError(
+            "The password of Redis is missing.", field="head.redis.address", got=file.head.redis.address,
+            expected=f"${REDIS_PASSWORD_VARIABLE} in the environment",
+        )  # fmt: skip
+
+
+def forget_state(file: ClusterFile, folder: Path) -> None:
+    """Remove what the cluster kept in a Redis that is not its own, where the password is known."""
+    password = os.environ.get(REDIS_PASSWORD_VARIABLE)
+    if file.head.redis is None or file.head.redis.address is None or not password or not folder.is_dir():
+        return
+    from ray._private.gcs_utils import cleanup_redis_storage
+
+    host, _, port = file.head.redis.address.rpartition(":")
+    cleanup_redis_storage(host, int(port), password, use_ssl=False, storage_namespace=_namespace(file, folder))
+
+
+def _namespace(file: ClusterFile, folder: Path) -> str:
+    return f"raysmith-{file.name}-{_kept(folder / 'redis_namespace', 4)}"
 
 
 def redis_server() -> str:

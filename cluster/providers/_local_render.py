@@ -29,7 +29,7 @@ def script(file: ClusterFile) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         places = Places(Path(scratch) / "places.json")
         temporary = Path("TEMPORARY")
-        plans = [plan_head(file, places, temporary, None, "")]
+        plans = [plan_head(file, places, temporary, {})]
         plans += [plan_worker(file, places, temporary, name, group) for name, group in node_names(file).items()]
     lines = [_HEADER.format(name=file.name)]
     if file.head.redis is not None:

@@ -34,7 +34,8 @@ def main() -> None:
             if to_store in command:
                 command = ["--fromenv=redis_password" if part == to_store else part for part in command]
                 kwargs["env_updates"] = {**(kwargs.get("env_updates") or {}), "FLAGS_redis_password": password}
-            return start([part.replace(to_worker, "") for part in command], *args, **kwargs)
+            # What is left stands inside the commands by which a raylet starts workers, of each language in its own way.
+            return start([part.replace(to_worker, "").replace(password, "") for part in command], *args, **kwargs)
 
         services.start_ray_process = start_discreetly
         sys.argv.append(to_worker)  # Python's list; the kernel's, which `ps` shows, stays

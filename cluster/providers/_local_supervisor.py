@@ -65,11 +65,14 @@ class Supervisor:
         while not self.ending:
             if self._description.stat().st_mtime_ns != self._read_at:
                 self._file = self._read()
+                for node in self._nodes.values():
+                    node.try_again()
             self._follow_description()
             self._end_hung()
             self._step()
             self._write()
-            reap({node.process.pid for node in self._nodes.values() if node.process is not None})
+            own = {node.process.pid for node in self._nodes.values() if node.process is not None}
+            reap(own | {self._redis.pid} if self._redis is not None and self._redis.pid is not None else own)
             time.sleep(_POLL_S)
 
     def _read(self) -> ClusterFile:
@@ -94,6 +97,8 @@ class Supervisor:
         for node in self._nodes.values():
             if node.look():
                 kill(descendants(node.name))
+                if node.needs_other_ports:
+                    self._places.forget(node.name)
                 if node.name == HEAD and self._redis is None:
                     self._end_workers()
         if self._redis is not None and not self._redis.keep(self._environment):
@@ -122,9 +127,8 @@ class Supervisor:
     def _plan_of(self, node: Tended) -> Any:
         if node.name != HEAD:
             return plan_worker(self._file, self._places, self._temporary, node.name, node.group)
-        redis = self._redis.address if self._redis is not None else None
-        namespace = self._redis.namespace if self._redis is not None else ""
-        return plan_head(self._file, self._places, self._temporary, redis, namespace)
+        keeper = self._redis.for_head if self._redis is not None else {}
+        return plan_head(self._file, self._places, self._temporary, keeper)
 
     def _end_workers(self) -> None:
         """A head without its state knows none of the nodes: they join the next one anew."""

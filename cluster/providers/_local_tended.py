@@ -13,8 +13,8 @@ from cluster.providers._local_processes import descendants, kill, raylet_of, sta
 
 _STARTED = b"Ray runtime started."
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
-_STEADY_S = 60.0
-_GIVE_UP = 8
+_STEADY_S = 10.0
+_GIVE_UP, _OTHER_PORTS = 8, 3
 _DRAIN_LIMIT_S = 60.0
 log = logging.getLogger("supervisor")
 
@@ -35,7 +35,7 @@ class Tended:
         self._state = "starting"
         self._raylet: tuple[int, str] | None = None
         self._restarts, self._quick_ends = 0, 0
-        self._started_at, self._due_at, self._drained_at = 0.0, 0.0, 0.0
+        self._started_at, self._alive_at, self._due_at, self._drained_at = 0.0, 0.0, 0.0, 0.0
 
     @property
     def state(self) -> str:
@@ -52,6 +52,16 @@ class Tended:
         """Whether it should be started now."""
         waits = self.process is None and self.wanted and self._state != "failed"
         return waits and time.monotonic() >= self._due_at
+
+    @property
+    def needs_other_ports(self) -> bool:
+        """Whether it ended soon after its start so often that its ports may be the reason."""
+        return self.name != HEAD and self.process is None and self._quick_ends == _OTHER_PORTS
+
+    def try_again(self) -> None:
+        """Someone asked for it: a node that was given up is started again."""
+        if self._state == "failed":
+            self._state, self._quick_ends, self._due_at = "dead", 0, 0.0
 
     def start(self, plan: NodePlan, environment: dict[str, str]) -> None:
         """Start it."""
@@ -78,7 +88,7 @@ class Tended:
         if code is None:
             self._look_at_running()
             return False
-        steady = time.monotonic() - self._started_at >= _STEADY_S
+        steady = self._state != "starting" and time.monotonic() - self._alive_at >= _STEADY_S
         self.process, self._raylet = None, None
         if not self.wanted:
             return True
@@ -102,7 +112,7 @@ class Tended:
         if self._raylet is None and self.process is not None:
             self._raylet = raylet_of(self.process)
         if self._state == "starting" and self._raylet is not None and self._has_started():
-            self._state = "alive"
+            self._state, self._alive_at = "alive", time.monotonic()
             log.info("node %s is alive after %.1f s", self.name, time.monotonic() - self._started_at)
 
     def _has_started(self) -> bool:

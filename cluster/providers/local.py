@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -21,13 +20,12 @@ import psutil
 
 from cluster import records
 from cluster.description import ClusterFile
-from cluster.errors import ClusterError, ConfigError, ResourceError
+from cluster.errors import ClusterError, ResourceError
 from cluster.progress import ProgressFile
 from cluster.providers import NodeStatus
 from cluster.providers._local_nodes import (
     HEAD,
     LOOPBACK,
-    REDIS_PASSWORD_VARIABLE,
     Config,
     Places,
     config_of,
@@ -37,13 +35,17 @@ from cluster.providers._local_nodes import (
     port_is_free,
 )  # fmt: skip
 from cluster.providers._local_processes import end, processes_of
-from cluster.providers._local_redis import redis_server
+from cluster.providers._local_redis import forget_state, require_redis
 from cluster.providers._local_watch import ask, ray_nodes
 from cluster.storage import read_json, write_json
 
 __all__ = ["Config", "Provider"]
 _CODE = Path(__file__).resolve().parents[2]
 _UP_S, _DOWN_S, _POLL_S = 300.0, 20.0, 0.1
+_RETRY_S, _HOPELESS = (
+    5.0,
+    3,
+)  # a node that was given up is tried again by `up`; ended so often meanwhile, it is hopeless
 _MODULE = "cluster.providers._local_supervisor"
 _LINES = 15
 
@@ -61,14 +63,6 @@ class Provider:
                 "The machine has too few GPUs: nodes cannot share one.", field="nodes", got=f"{needed} at most",
                 expected=f"at most {len(machine_gpus())}", fix="lower max_nodes or gpu.count",
             )  # fmt: skip
-        if file.head.redis is not None:
-            if file.head.redis.address is None:
-                redis_server()
-            elif not os.environ.get(REDIS_PASSWORD_VARIABLE):
-                raise ConfigError(
-                    "The password of Redis is missing.", field="head.redis.address", got=file.head.redis.address,
-                    expected=f"${REDIS_PASSWORD_VARIABLE} in the environment",
-                )  # fmt: skip
 
     def up(self) -> None:
         """Start it, or bring the number of nodes of one that is up to the description's; wait until all are alive."""
@@ -81,6 +75,7 @@ class Provider:
                 return
             self._clean()
             self._require_ports()
+            require_redis(self._file)
             try:
                 pid = self._start()
                 self._wait(pid)
@@ -95,6 +90,7 @@ class Provider:
         """Stop everything at once, and forget it."""
         with self._alone():
             self._stop()
+            forget_state(self._file, self._folder)
             records.forget(self._file.name)
 
     @property
@@ -130,7 +126,8 @@ class Provider:
     def _wait(self, pid: int) -> None:
         """Until all nodes are alive, and no others are left."""
         wanted = {HEAD, *node_names(self._file)}
-        deadline = time.monotonic() + _UP_S
+        begun = time.monotonic()
+        before = {row["name"]: row["restarts"] for row in self._rows()}
         try:
             while True:
                 rows = self._rows()
@@ -138,7 +135,7 @@ class Provider:
                 if alive == wanted == {row["name"] for row in rows} and self._jobs_are_taken():
                     return
                 self.progress.write(len(alive & wanted), len(wanted), _words(rows))
-                self._require_hope(pid, rows, deadline)
+                self._require_hope(pid, rows, before, time.monotonic() - begun)
                 time.sleep(_POLL_S)
         finally:
             self.progress.clear()
@@ -147,18 +144,15 @@ class Provider:
         """Whether the dashboard answers, which starts after its head."""
         return ask(self._folder, "/api/version") is not None
 
-    def _require_hope(self, pid: int, rows: list[dict[str, Any]], deadline: float) -> None:
-        hopeless = next((row for row in rows if row["state"] == "failed"), None)
-        hopeless = hopeless or next((row for row in rows if row["restarts"] > 1 and row["state"] != "alive"), None)
-        if hopeless is not None:
-            raise ClusterError(
-                "A node does not stay up.",
-                field=hopeless["name"],
-                got=_tail(self._folder / f"logs/{hopeless['name']}.log"),
-            )
+    def _require_hope(self, pid: int, rows: list[dict[str, Any]], before: dict[str, int], waited_s: float) -> None:
+        for row in rows:
+            ends = row["restarts"] - before.get(row["name"], 0)
+            if row["state"] != "alive" and (ends >= _HOPELESS or (row["state"] == "failed" and waited_s > _RETRY_S)):
+                log = _tail(self._folder / "logs" / f"{row['name']}.log")
+                raise ClusterError("A node does not stay up.", field=row["name"], got=log)
         if not _is_supervisor(pid, self._folder):
             raise ClusterError("The cluster's supervisor ended.", got=_tail(self._folder / "supervisor.log"))
-        if time.monotonic() > deadline:
+        if waited_s > _UP_S:
             raise ClusterError(
                 "The cluster does not come up.", field=self._file.name, got=_words(rows), expected="all nodes alive",
                 fix="see supervisor.log and logs/ in the cluster's folder",
