@@ -164,6 +164,7 @@ def test_versions_that_differ_or_are_missing() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_node_that_has_just_died_is_no_reason_to_refuse(two_nodes: TwoNodes, job_file: Path) -> None:
     process, temporary = _join(two_nodes, "dies", "true", job_file.parent, {})
     wait_until(lambda: _alive(two_nodes) == 4)
