@@ -7,6 +7,7 @@ since a held-out measurement or a round of rollouts may rightly take many times 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +56,11 @@ def register(folder: Path, rank: int, workers: int) -> None:
     """Let this worker be found by its process number and node."""
     (folder / _WORKERS).mkdir(parents=True, exist_ok=True)
     write_json(folder / _WORKERS / f"rank-{rank}.json", {**Process.this(rank)._asdict(), "workers": workers})
+
+
+def forget(folder: Path) -> None:
+    """Leave out whoever registered so far: workers of a driver that is no more."""
+    shutil.rmtree(folder / _WORKERS, ignore_errors=True)
 
 
 def registered(folder: Path) -> list[Process]:

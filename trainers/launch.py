@@ -141,6 +141,7 @@ def _fit(
         ClusterError: the workers died too often.
         RaysmithError: what a worker raised.
     """
+    from ray.exceptions import RayError
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
@@ -165,6 +166,11 @@ def _fit(
             trainer.fit()
     except TrainingFailedError as error:
         raise _cause(error) from None
+    except RayError as error:  # such as the node that this driver is on
+        raise ClusterError(
+            "The cluster has lost what leads the training.", got=str(error).strip().splitlines()[0],
+            fix="run the same command: it goes on from the last checkpoint",
+        ) from None  # fmt: skip
 
 
 def _export(job: Job, cluster: ClusterConfig) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from cluster.stacks import Found, Process, end_all, look_at_all
 from cluster.storage import write_atomically
-from trainers.heartbeat import OVER, START, STEP, WAIT, read_heartbeat, registered
+from trainers.heartbeat import OVER, START, STEP, WAIT, forget, read_heartbeat, registered
 from trainers.loop import Job
 from trainers.metrics import Events
 
@@ -117,6 +117,7 @@ class Watchdog:
         """Workers that were found dead or were killed; nothing is asked of them again."""
 
     def __enter__(self) -> Watchdog:
+        forget(self._folder)
         self._thread.start()
         return self
 

@@ -48,7 +48,8 @@ def _kind(item: pytest.Item) -> tuple[int, int]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report: Any = yield
     if report.when in ("setup", "call") and report.failed:
-        item.stash[_OUTCOME] = str(call.excinfo.value if call.excinfo else "failed")
+        error = call.excinfo.value if call.excinfo else None
+        item.stash[_OUTCOME] = str(error) or type(error).__name__
     return report
 
 

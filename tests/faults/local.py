@@ -23,15 +23,15 @@ _READY_S = 120.0
 class LocalCluster:
     """A head without CPUs to spare for training and three nodes of one CPU: two for workers, one to spare."""
 
-    def __init__(self, name: str, *, redis: bool = False, object_store_mb: int = 80, head_cpus: int = 1) -> None:
+    def __init__(self, name: str, *, redis: bool = False, object_store_mb: int = 80, node_cpus: int = 1) -> None:
         self.folder = FOLDERS / f"{PREFIX}-{name}"
         os.environ[records.ENVIRONMENT_VARIABLE] = str(self.folder / "home")
         self.name = f"{PREFIX}-{name}"
         self._file = ClusterFile.model_validate({
             "name": self.name,
             "provider": {"kind": "local", "object_store_mb": object_store_mb},
-            "head": {"cpus": head_cpus, "redis": {} if redis else None},
-            "nodes": {"worker": {"cpus": 1, "min_nodes": NODES, "max_nodes": NODES}},
+            "head": {"cpus": 1, "redis": {} if redis else None},
+            "nodes": {"worker": {"cpus": node_cpus, "min_nodes": NODES, "max_nodes": NODES}},
         })  # fmt: skip
         self._provider = provider_of(self._file)
         try:

@@ -17,7 +17,6 @@ import pytest
 
 PREFIX = f"rsf-{os.getpid()}"
 FOLDERS = Path("/tmp")  # Ray's sockets need short paths
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

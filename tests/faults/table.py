@@ -31,6 +31,7 @@ def rows(found: dict[str, Any]) -> list[str]:
 
 
 def _cell(text: str) -> str:
+    text = re.sub(r"node with node id: \w+ and address: \S+ and node name: (\S+)", r"node … \1", text)
     text = re.sub(r"[|<>`*_]", lambda found: f"\\{found[0]}", text)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1].rstrip("\\ ") + "…"
 

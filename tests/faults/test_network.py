@@ -14,7 +14,7 @@ import pytest
 from tests.faults import storage
 from tests.faults.client import Command
 from tests.faults.conftest import Whole
-from tests.faults.machine import FAKETIME, titled, wait_until
+from tests.faults.machine import command, require_tool, titled, wait_until
 from tests.faults.network import NetworkCluster
 from tests.faults.results import Case
 from tests.faults.workloads import ends_as_if_nothing_had_happened, goes_on, said
@@ -70,16 +70,13 @@ def test_network_slow(case: Case, cluster: NetworkCluster, root: Path, files: Pa
 
 
 @contextmanager
-def shifted(case: Case, who: str, tmp_path: Path) -> Iterator[tuple[NetworkCluster, Path]]:
+def shifted(who: str, tmp_path: Path) -> Iterator[tuple[NetworkCluster, Path]]:
     """A cluster in which one node's clock is what a file says."""
-    if not FAKETIME.exists():
-        pytest.skip("libfaketime is not installed")
-    offset = tmp_path / "offset"
-    offset.write_text("+0\n")
-    variables = {
-        "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }  # fmt: skip
+    library, offset = tmp_path / "clock.so", tmp_path / "offset"
+    require_tool("cc")
+    command("cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(Path(__file__).with_name("clock.c")), "-ldl")
+    offset.write_text("0")
+    variables = {"LD_PRELOAD": str(library), "RAYSMITH_CLOCK": str(offset)}
     cluster = NetworkCluster(("a", "b"), {who: variables})
     try:
         yield cluster, offset
@@ -91,7 +88,7 @@ def shifted(case: Case, who: str, tmp_path: Path) -> Iterator[tuple[NetworkClust
     ("who", "jump"),
     [
         pytest.param(
-            "b", "+3600", id="node-ahead",
+            "b", "3600", id="node-ahead",
             marks=pytest.mark.case("training", "clock of a node jumps an hour ahead", "own"),
         ),
         pytest.param(
@@ -104,11 +101,11 @@ def test_clock(
     who: str, jump: str, whole: Whole, case: Case, clusters: Any, root: Path, files: Path, tmp_path: Path
 ) -> None:
     clusters.close()
-    with shifted(case, who, tmp_path) as (cluster, offset), submitted(cluster, root, files) as command:
+    with shifted(who, tmp_path) as (cluster, offset), submitted(cluster, root, files) as command:
         command.wait_for_step(AT)
         wait_until(lambda: titled(cluster.raylet("b"), WORKER), 5, "a worker on the node")
         step, since = command.step(), time.monotonic()
-        offset.write_text(f"{jump}\n")
+        offset.write_text(jump)
         goes_on(case, command, step, since)
         ends_as_if_nothing_had_happened(case, command, whole, since, restarts=None)
         times = [one["time"] for one in command.steps()]

@@ -23,7 +23,7 @@ TRAIN: dict[str, Any] = {
         "kind": "rl", "algorithm": {"kind": "grpo"},
         "rewards": [{"kind": "pattern", "pattern": "e", "whole": False, "name": "words"}],
         "rollouts": {"prompts": 4, "group": 4, "max_new_tokens": 8},
-        "sync": {"timeout_s": 20},
+        "sync": {"timeout_s": 30},
     },
     "steps": STEPS, "batch": {"sequences": 8, "micro": 8}, "learning_rate": 1e-3, "schedule": "constant",
     "dtype": "float32", "deepspeed": {"stage": 1}, "checkpoint": {"every_steps": EVERY}, "trackers": [],

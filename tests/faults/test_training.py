@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.faults import storage
 from tests.faults.client import Command
-from tests.faults.conftest import Whole
+from tests.faults.conftest import Clusters, Whole
 from tests.faults.local import LocalCluster, node_with
 from tests.faults.machine import filled, kill, small_disk, titled, wait_until
 from tests.faults.results import Case
@@ -23,10 +24,10 @@ WORKER = "RayTrainWorker"
 AT, LONG = 50, 1200
 
 
-def submitted(cluster: Any, root: Path, files: Path, **train: Any) -> Command:
+def submitted(cluster: Any, root: Path, files: Path, options: Sequence[str] = (), **train: Any) -> Command:
     name = storage.name_of(root.parent)
     file = storage.job(root, files, name, storage.training(**train), cluster={"workers": 2})
-    return Command(cluster, "submit", file, *cluster.submit_options)
+    return Command(cluster, "submit", file, *cluster.submit_options, *options)
 
 
 def workers(cluster: Any) -> list[psutil.Process]:
@@ -128,20 +129,25 @@ def test_training_head_lost_redis(case: Case, cluster: LocalCluster, root: Path,
         ends_as_if_nothing_had_happened(case, command, whole, since)
 
 
-@pytest.mark.case("training", "head lost, with Redis; driver on another machine", "redis")
+@pytest.mark.case("training", "head lost, with Redis; the driver is on another node", "own")
 def test_training_head_lost_driver_elsewhere(
-    case: Case, cluster: LocalCluster, root: Path, files: Path, whole: Whole
+    case: Case, whole: Whole, clusters: Clusters, root: Path, files: Path
 ) -> None:
-    file = storage.job(
-        root, files, "tuned", storage.training(), cluster={"workers": 2, "address": cluster.address}
-    )  # fmt: skip
-    with Command(cluster, "run", file) as command:
-        command.wait_for_step(AT)
-        step, since = command.step(), time.monotonic()
-        for one in cluster.head_processes():
-            kill(one)
-        goes_on(case, command, step, since, cluster)
-        ends_as_if_nothing_had_happened(case, command, whole, since, restarts=None)
+    clusters.close()
+    cluster = LocalCluster("two", redis=True, node_cpus=2)
+    try:
+        # With cores of its own, as many as the head does not have, the driver is on a node, and fills it.
+        with submitted(cluster, root, files, options=["--entrypoint-cpus", "2"]) as command:
+            command.wait_for_step(AT)
+            head = {one.pid for one in cluster.head_processes()}
+            assert not head & {driver.pid for driver in command.drivers()}
+            step, since = command.step(), time.monotonic()
+            for one in cluster.head_processes():
+                kill(one)
+            goes_on(case, command, step, since, cluster)
+            ends_as_if_nothing_had_happened(case, command, whole, since, restarts=None)
+    finally:
+        cluster.close()
 
 
 @pytest.mark.case("training", "disk of the checkpoints full, then freed", "plain")

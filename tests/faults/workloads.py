@@ -82,7 +82,7 @@ def summarised(lines: list[str]) -> str:
     """What tells of the fault: our lines whole; of Ray's notices, of which some quote logs, the first sentence."""
     found: list[str] = []
     for line in lines:
-        if line.startswith("("):
+        if line.startswith("(") and ": WARNING: " not in line and ") WARNING" not in line:
             found.append("Ray: " + line.partition(") ")[2].partition(". ")[0])
         elif not line.startswith(("    ", "[", "20")) and "train: " not in line and _TELLING.match(line):
             found.append(line.strip())

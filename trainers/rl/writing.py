@@ -79,17 +79,23 @@ class Samplers:
         self._sent = Sent(version, weights_digest(weights), calls)
         return self._sent
 
-    def prove(self, sent: Sent) -> None:
+    def prove(self, sent: Sent, *, replace: bool = True) -> None:
         """Wait until all hold the weights.
+
+        Args:
+            replace: end one that hangs, and give the weights to another in its place.
 
         Raises:
             HandoffError: one holds something else.
-            ClusterError: one did not answer in time.
+            ClusterError: one did not answer in time, and where it was to be replaced, nor did the other.
         """
         for call in sent.calls:
             try:
                 held = self._pool.answer(call, self._sync.timeout_s)
-            except Lost:
+            except Lost as lost:
+                if replace:
+                    self._pool.replace(call, str(lost))  # which proves that the new one holds them
+                    continue
                 raise ClusterError(
                     "A sampler did not take over new weights in time.", field="train.objective.sync.timeout_s",
                     got=f"version {sent.version}, {self._sync.timeout_s:g} s", expected="an answer",
@@ -145,7 +151,7 @@ class Samplers:
     def _revive(self, index: int) -> None:
         if self._sent is not None:
             call = self._pool.ask(index, "load", self._sent.version, self._reference)
-            self.prove(self._sent._replace(calls=[call]))
+            self.prove(self._sent._replace(calls=[call]), replace=False)
 
     def close(self) -> None:
         """End the actors."""
