@@ -18,10 +18,7 @@ def require_own(folder: Path) -> None:
     Raises:
         ResourceError: naming the first such file.
     """
-    probe = folder / f".own-{uuid4().hex}"
-    probe.touch(mode=0o600)
-    own = probe.stat().st_uid
-    probe.unlink()
+    own = _owner_of_new_files(folder)
     for path in (folder, *sorted(folder.rglob("*"))):
         try:
             status = path.lstat()
@@ -40,3 +37,18 @@ def require_own(folder: Path) -> None:
             field=str(path), got=why, expected="files of your own, that nobody else can write",
             fix=f"chmod -R o-w {folder}, if you trust it; or run with --fresh",
         )  # fmt: skip
+
+
+def _owner_of_new_files(folder: Path) -> int:
+    """Whom a file made there belongs to; where none can be made (a read-only mount), this account."""
+    probe = folder / f".own-{uuid4().hex}"
+    try:
+        probe.touch(mode=0o600)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return os.getuid()
+    try:
+        return probe.stat().st_uid
+    finally:
+        probe.unlink()

@@ -371,6 +371,33 @@ def test_a_cache_that_cannot_be_written(subject: Subject) -> None:
     assert found.state == "problem"
 
 
+def serving(script: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A process that listens beyond loopback, and says when."""
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        "import socket, sys\nserver = socket.create_server(('0.0.0.0', 0))\nprint('up', flush=True)\nsys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+@pytest.mark.parametrize(("folder", "told"), [("streamlit_app", False), ("ray/dashboard", True)])
+def test_a_dashboard_of_others_is_not_rays(subject: Subject, tmp_path: Path, folder: str, told: bool) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    with serving(tmp_path / folder / "dashboard.py", environment) as process:
+        try:
+            found = of(heads, subject, "open to others")
+        finally:
+            process.kill()
+    assert (f"process {process.pid} " in found.found) is told
+    if told:
+        assert found.state == "problem"
+
+
 # Token, files, what was left behind
 
 
@@ -510,9 +537,8 @@ def test_the_file_that_is_named(tmp_path: Path) -> None:
 def test_a_cluster_is_looked_at(two_nodes: TwoNodes, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs", "doctor", "--cluster", two_nodes.record.name, "--json"]
     command += ["--storage", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=two_nodes.environment, capture_output=True, text=True, timeout=120
-    )
+    environment = two_nodes.environment | {"RAY_AUTH_TOKEN": "0" * 64}  # another cluster's; the record's own counts
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
     told = [one for one in json.loads(done.stdout)["findings"] if one["area"] in ("the cluster", "Ray heads")]
     found = {one["name"]: one for one in told}
     assert found["dashboard"]["state"] == "ok", done.stdout
@@ -522,6 +548,56 @@ def test_a_cluster_is_looked_at(two_nodes: TwoNodes, tmp_path: Path) -> None:
     assert found[f"cluster {two_nodes.record.name}"]["found"].endswith("wants its token")
     token_file = two_nodes.home / "clusters" / two_nodes.record.name / "token"
     assert token_file.read_text() not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("provider", ["ssh", "aws", "gcp", "kuberay"])
+def test_a_cluster_elsewhere_is_not_joined_from_here(two_nodes: TwoNodes, subject: Subject, provider: str) -> None:
+    near = two_nodes.record
+    records.make_token(near.name).write_text((two_nodes.home / "clusters" / near.name / "token").read_text())
+    record = near.model_copy(update={"provider": provider, "address": "127.0.0.1:1", "storage": subject.root / "there"})
+    found = {finding.name: finding for finding in nodes.check(changed(subject, record=record))}
+    assert found["nodes"].found.startswith("3 alive")
+    assert found["nodes alike"].state == "not applicable"
+    assert f"raysmith submit CONFIG --cluster {near.name}" in found["nodes alike"].found
+    assert not (subject.root / "there").exists()
+
+
+def test_the_token_of_a_cluster_does_not_stay(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = records.ClusterRecord(name="here", provider="local", dashboard="http://127.0.0.1:1", address="x:1")
+    file = records.make_token("here")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    with nodes._token_of(record):
+        assert "RAY_AUTH_TOKEN" not in os.environ  # it would win
+        assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(file)
+    assert os.environ["RAY_AUTH_TOKEN"] == "another"
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def row(reason: str | None, minutes: float) -> dict[str, Any]:
+    """A node that died, with the words that Ray has for it."""
+    from ray.dashboard.utils import compose_state_message
+
+    ended = (1_000_000 - minutes * 60) * 1000
+    return {"state": "DEAD", "state_message": compose_state_message(reason, "drained"), "end_time_ms": ended}
+
+
+@pytest.mark.parametrize(
+    ("reason", "minutes", "state"),
+    [
+        ("UNEXPECTED_TERMINATION", 5, "warning"),
+        (None, 5, "warning"),
+        ("UNEXPECTED_TERMINATION", 120, "ok"),
+        ("EXPECTED_TERMINATION", 5, "ok"),
+        ("AUTOSCALER_DRAIN_IDLE", 5, "ok"),
+        ("AUTOSCALER_DRAIN_PREEMPTED", 5, "ok"),
+    ],
+)
+def test_nodes_that_were_taken_away_are_no_fault(reason: str | None, minutes: float, state: str) -> None:
+    dead = row(reason, minutes)
+    found = nodes.alive_and_lost([{"state": "ALIVE"}, dead], 1_000_000, "here")
+    assert (found.state, "1 lost" in found.found) == (state, state == "warning")
+    assert nodes.alive_and_lost([dead], 1_000_000, "here").state == "problem"
 
 
 def test_a_cluster_that_does_not_answer(subject: Subject) -> None:

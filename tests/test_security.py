@@ -404,6 +404,24 @@ def test_pickles_that_others_may_have_written_are_not_read(checkpoints: Path, ho
     assert sorted(checkpoints.iterdir()) == before
 
 
+@needs_root
+def test_files_on_a_read_only_mount_are_judged_too(tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "none", folder], check=True)
+    try:
+        (folder / "optimizer.pt").write_bytes(b"\x80\x04.")
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        require_own(folder)
+        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        (folder / "optimizer.pt").chmod(0o666)
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        with pytest.raises(ResourceError, match="somebody else"):
+            require_own(folder)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def test_what_torch_compiles_is_kept_where_nobody_else_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -14,7 +14,9 @@ from jobs.doctor.finding import Finding, Subject
 
 AREA = "Ray heads"
 _ANSWER_S = 3.0
-_RAYS = ("gcs_server", "raylet", "ray::", "dashboard")
+_PROGRAMS = ("gcs_server", "raylet")
+_TITLES = ("ray::", "ray-dashboard-")
+_SCRIPTS = ("/ray/dashboard/dashboard.py", "/ray/dashboard/agent.py", "ray.util.client.server")
 _DASHBOARD = 8265
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -64,6 +66,17 @@ def _open(url: str, name: str | None, *, public: bool) -> Finding | None:
     )  # fmt: skip
 
 
+def _is_rays(pid: int) -> bool:
+    """Whether a process is Ray's: many a program has a `dashboard.py` of its own."""
+    try:
+        process = psutil.Process(pid)
+        name, command = process.name(), process.cmdline()
+    except psutil.Error:
+        return False
+    titled = name.startswith(_TITLES) or (bool(command) and command[0].startswith(_TITLES))
+    return name in _PROGRAMS or titled or any(part.endswith(_SCRIPTS) for part in command[1:4])
+
+
 def _has_token(pid: int) -> bool:
     """Whether a process of Ray's was told to want a token.
 
@@ -85,7 +98,7 @@ def _public_processes(there: list[Listening]) -> Finding:
     bare: dict[int, list[int]] = {}
     kept = 0
     for one in there:
-        if not one.is_public or one.pid is None or not any(part in name_of(one.pid) for part in _RAYS):
+        if not one.is_public or one.pid is None or not _is_rays(one.pid):
             continue
         token = _has_token(one.pid)
         kept += token

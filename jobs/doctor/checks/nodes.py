@@ -7,17 +7,23 @@ import os
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cluster.errors import RaysmithError
 from cluster.records import ClusterRecord
-from jobs.doctor.finding import Finding, Subject
+from jobs.doctor.finding import Finding, State, Subject
 
 AREA = "the cluster"
 _ANSWER_S = 10.0
 _SKEW_S = 5.0
 """The header tells whole seconds."""
+_RECENT_S = 3600.0
+_MEANT = ("Expected termination", "Terminated due to")
+"""How Ray's messages of nodes begin that were taken away, or drained: a scale-down, a reclaimed spot machine."""
+_HERE = "local"
+"""The provider whose nodes share this machine: only there can the doctor join as a driver."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -34,13 +40,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         )  # fmt: skip
         return
     yield Finding("dashboard", "ok", record.dashboard)
-    alive = [node for node in nodes if node["state"] == "ALIVE"]
-    dead = len(nodes) - len(alive)
-    yield Finding(
-        "nodes", "warning" if dead else "ok" if alive else "problem",
-        f"{len(alive)} alive" + (f", {dead} dead" if dead else ""),
-        f"raysmith cluster status {record.name} says why",
-    )  # fmt: skip
+    yield alive_and_lost(nodes, time.time() + off_s, record.name)
     yield Finding(
         "the head's clock", "warning" if abs(off_s) > _SKEW_S else "ok", f"{off_s:+.0f} s off this machine's",
         "install chrony on every node",
@@ -65,17 +65,44 @@ def ask(record: ClusterRecord) -> tuple[list[dict[str, Any]], float]:
     return content["data"]["result"]["result"], told - time.time()
 
 
+def alive_and_lost(nodes: list[dict[str, Any]], now: float, name: str) -> Finding:
+    """How many nodes there are, and how many failed lately: Ray lists those that are gone for as long as it runs.
+
+    Args:
+        nodes: as the dashboard lists them.
+        now: by the head's clock.
+    """
+    alive = [node for node in nodes if node["state"] == "ALIVE"]
+    lost = [
+        node for node in nodes
+        if node["state"] == "DEAD"
+        and not (node.get("state_message") or "").startswith(_MEANT)
+        and now - (node.get("end_time_ms") or 0) / 1000 < _RECENT_S
+    ]  # fmt: skip
+    words = f"{len(alive)} alive" + (f", {len(lost)} lost within the last hour" if lost else "")
+    state: State = "problem" if not alive else "warning" if lost else "ok"
+    return Finding("nodes", state, words, f"raysmith cluster status {name} says why")
+
+
 def _alike(subject: Subject, record: ClusterRecord) -> Iterator[Finding]:
-    """Python, packages, storage and clock of every node, as before every job (`cluster.preflight`)."""
+    """Python, packages, storage and clock of every node, as before every job (`cluster.preflight`).
+
+    That asks a driver on the cluster. From another machine there is none: its folders are not the nodes' own.
+    """
+    if record.provider != _HERE:
+        yield Finding(
+            "nodes alike", "not applicable",
+            "its nodes are other machines: every job that is submitted compares them before it takes anything "
+            f"(raysmith submit CONFIG --cluster {record.name})",
+        )  # fmt: skip
+        return
     from cluster.connect import ClusterConfig, connected
     from cluster.preflight import require_ready
     from cluster.queue import Need
 
-    if record.token_file.is_file():
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(record.token_file)}
     root = record.storage or subject.root
     try:
-        with connected(ClusterConfig(address=record.address)):
+        with _token_of(record), connected(ClusterConfig(address=record.address)):
             warnings = require_ready(Need([]), root, {})
     except RaysmithError as error:
         yield Finding("nodes alike", "problem", error.message, error.fix or "")
@@ -84,3 +111,19 @@ def _alike(subject: Subject, record: ClusterRecord) -> Iterator[Finding]:
         yield Finding("nodes alike", "warning", warning, "install chrony on every node")
     if not warnings:
         yield Finding("nodes alike", "ok", f"Python, packages and clocks; {root} is one folder that all can write")
+
+
+@contextmanager
+def _token_of(record: ClusterRecord) -> Iterator[None]:
+    """Let Ray take the cluster's token; it would prefer a token that stands in the environment itself."""
+    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_TOKEN")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    if record.token_file.is_file():
+        os.environ.pop("RAY_AUTH_TOKEN", None)
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(record.token_file)}
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ |= before
