@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +17,8 @@ from typing import Any, Protocol
 from cluster.rundir import read_metrics
 from tests.conftest import REPOSITORY
 from tests.faults.machine import clean_environment, kill, kill_tree, wait_until, with_variable
+
+_END_S = 40.0
 
 
 class Cluster(Protocol):
@@ -76,6 +80,10 @@ class Command:
         if self.process is not None:
             kill_tree(self.process.pid)
             self.process.wait()
+        for driver in self.drivers():  # as by `raysmith stop`: replicas outlive a driver that is killed
+            kill(driver, signal.SIGTERM)
+        with suppress(AssertionError):
+            wait_until(lambda: not self.drivers(), _END_S, "the driver's end")
         for driver in self.drivers():
             kill_tree(driver.pid)
 

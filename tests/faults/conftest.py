@@ -22,6 +22,8 @@ _KINDS: dict[str, Callable[[], Any]] = {
     "network": NetworkCluster,
 }
 _OUTCOME = pytest.StashKey[str]()
+"""Why it failed; empty: it passed."""
+_SKIPPED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,7 +49,11 @@ def _kind(item: pytest.Item) -> tuple[int, int]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report: Any = yield
-    if report.when in ("setup", "call") and report.failed:
+    if report.when == "call" and report.passed:
+        item.stash[_OUTCOME] = ""
+    elif report.skipped:
+        item.stash[_SKIPPED] = True
+    elif report.when in ("setup", "call") and report.failed:
         error = call.excinfo.value if call.excinfo else None
         item.stash[_OUTCOME] = str(error) or type(error).__name__
     return report
@@ -91,7 +97,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     mark = request.node.get_closest_marker("case")
     row = Case(*mark.args)
     yield row
-    row.end(request.node.stash.get(_OUTCOME, ""))
+    if _SKIPPED in request.node.stash:
+        return
+    row.end(request.node.stash.get(_OUTCOME, "it was interrupted"))
     keep(request.node.nodeid.split("::")[-1], row, tmp_path_factory.getbasetemp() / "faults.json")
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.faults import storage
 from tests.faults.client import Command
 from tests.faults.conftest import Whole
-from tests.faults.machine import command, require_tool, titled, wait_until
+from tests.faults.machine import command, require_tool, titled
 from tests.faults.network import NetworkCluster
 from tests.faults.results import Case
 from tests.faults.workloads import ends_as_if_nothing_had_happened, goes_on, said
@@ -103,7 +103,8 @@ def test_clock(
     clusters.close()
     with shifted(who, tmp_path) as (cluster, offset), submitted(cluster, root, files) as command:
         command.wait_for_step(AT)
-        wait_until(lambda: titled(cluster.raylet("b"), WORKER), 5, "a worker on the node")
+        seen = command.drivers() if who == "head" else titled(cluster.raylet(who), WORKER)
+        assert "clock.so" in Path(f"/proc/{seen[0].pid}/maps").read_text(), "its clock is ours"
         step, since = command.step(), time.monotonic()
         offset.write_text(jump)
         goes_on(case, command, step, since)

@@ -1,7 +1,8 @@
-"""Two jobs that cannot run at the same time, and a node lost while one holds the cluster and the other waits."""
+"""Two jobs of three workers on four cores, and a node lost while one holds the cluster and the other waits."""
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.faults.results import Case
 from tests.faults.workloads import END_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+WAITING = re.compile(r"waiting \d+ of \d+.*")
 AT, LONG, SHORT = 50, 1200, 40
 
 
@@ -25,7 +27,7 @@ def test_two_jobs_and_a_lost_node(case: Case, cluster: Any, root: Path, files: P
     names = [f"{storage.name_of(root.parent)}-{number}" for number in range(2)]
     first, second = (
         Command(
-            cluster, "submit", storage.job(root, files, name, storage.training(steps=steps), cluster={"workers": 2}),
+            cluster, "submit", storage.job(root, files, name, storage.training(steps=steps), cluster={"workers": 3}),
             *cluster.submit_options,
         )
         for steps, name in zip((LONG, SHORT), names, strict=True)
@@ -33,9 +35,10 @@ def test_two_jobs_and_a_lost_node(case: Case, cluster: Any, root: Path, files: P
     with first:
         first.wait_for_step(AT)
         with second:
-            wait_until(lambda: "waiting" in second.said() or second.ended(), 120, f"a place:\n{second.tail()}")
+            wait_until(lambda: WAITING.search(second.said()) or second.ended(), 120, f"a place:\n{second.tail()}")
             assert not second.ended(), second.tail()
-            place = next(line.strip() for line in second.said().splitlines() if "waiting" in line)
+            found = WAITING.search(second.said())
+            assert found, "it waits"
             since = time.monotonic()
             node_lost(cluster, first, "RayTrainWorker")
             assert first.wait(END_S) == 0, first.tail(30)
@@ -46,7 +49,7 @@ def test_two_jobs_and_a_lost_node(case: Case, cluster: Any, root: Path, files: P
     steps = first.steps()
     assert len(steps) == LONG
     assert [one["samples"] for one in steps[: storage.STEPS]] == whole.samples
-    assert [one["loss"] for one in steps[: storage.STEPS]] == pytest.approx(whole.losses, rel=1e-5)
+    assert [one["loss"] for one in steps[: storage.STEPS]] == pytest.approx(whole.losses, rel=1e-3)
     assert len(second.steps()) == SHORT
-    case.saw = f"the second: {place}"
+    case.saw = f"the second: {found[0]}"
     case.lost = "nothing but steps trained again; both end"

@@ -21,8 +21,8 @@ from serving.keys import create_key
 from serving.quantizers.kquants import FILE_NAME
 from tests.faults import storage
 from tests.faults.client import Command
-from tests.faults.faults import FAULTS, nodes_for
-from tests.faults.machine import titled, wait_until
+from tests.faults.faults import FAULTS, nodes_for, processes
+from tests.faults.machine import wait_until
 from tests.faults.results import Case
 from tests.faults.workloads import summarised
 from tests.serve_model import smol_path
@@ -126,20 +126,21 @@ def test_serving(fault: Any, case: Case, cluster: Any, tmp_path: Path) -> None:
         assert not command.ended(), command.tail(30)
         state = EndpointFolder(root, name).last()
         assert state is not None
-        wait_until(lambda: len(replicas(cluster)) == 2, UP_S, "two replicas")
+        wait_until(lambda: len(processes(cluster, title_of(name))) == 2, UP_S, "two replicas")
         with Load(state.url, key, name) as load:
             wait_until(lambda: load.answered() >= 6, 60, f"answers: {load.asked[-3:]}")
             since = time.monotonic()
-            fault(cluster, command, "ServeReplica")
+            fault(cluster, command, title_of(name))
             answered_again(case, command, load, since, cluster)
             if not case.hand.startswith("the same"):
-                wait_until(lambda: len(replicas(cluster)) == 2, BACK_S, "two replicas again")
+                wait_until(lambda: len(processes(cluster, title_of(name))) == 2, BACK_S, "two replicas again")
             wait_until(lambda: load.answered(time.monotonic() - 5) >= 4, 60, "answers at the end")
         count(case, load, since)
 
 
-def replicas(cluster: Any) -> list[Any]:
-    return [one for name in cluster.names for one in titled(cluster.raylet(name), "ServeReplica")]
+def title_of(name: str) -> str:
+    """What the processes of its replicas are called."""
+    return f"ServeReplica:raysmith-{name}."
 
 
 def answered_again(case: Case, command: Command, load: Load, since: float, cluster: Any) -> None:

@@ -166,7 +166,7 @@ def test_training_checkpoint_disk_full(
             wait_until(lambda: any("failed, the one before" in event for event in command.events()), 60, "the event")
         ends_as_if_nothing_had_happened(case, command, whole, since, restarts=0)
         [event, *_] = [event for event in command.events() if "failed" in event]
-        case.saw, case.lost = event, "nothing; no checkpoint while the disk was full"
+        case.saw, case.lost = f"in the report: {event}", "nothing; no checkpoint while the disk was full"
 
 
 @pytest.mark.case("training", "storage.root full, then freed", "plain")
