@@ -29,9 +29,12 @@ set -eu
 hostname {name}
 mkdir -p /tmp/ray /run/sshd {storage}
 mount -t tmpfs tmpfs /tmp/ray
+mkdir /tmp/ray/.python
+mount --bind {python} /tmp/ray/.python
 mount -t tmpfs tmpfs /root
-mkdir -p /root/raysmith/venv
-ln -s {venv} /root/raysmith/venv/bin
+mkdir -p {python} /root/raysmith/venv
+mount --bind /tmp/ray/.python {python}
+ln -s {venv}/bin {venv}/lib {venv}/pyvenv.cfg /root/raysmith/venv/
 printf '%s\\n' '{made}' > /root/raysmith/venv/.made
 exec {sshd} -D -e -f {config}
 """
@@ -131,7 +134,13 @@ def _machine(
         )
         lock = hashlib.sha256((REPOSITORY / "requirements.lock").read_bytes()).hexdigest()
         script = _NODE.format(
-            name=name, storage=storage, venv=Path(sys.executable).parent, made=f"{lock} ", sshd=_SSHD, config=config
+            name=name,
+            storage=storage,
+            venv=sys.prefix,
+            made=f"{lock} ",
+            sshd=_SSHD,
+            config=config,
+            python=sys.base_prefix,  # it may lie in the home that is hidden
         )
         apart = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         with (folder / f"sshd-{name}.log").open("wb") as log:

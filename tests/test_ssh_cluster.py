@@ -76,7 +76,7 @@ def test_ray_up_jobs_with_the_token_and_down(tmp_path: Path, monkeypatch: pytest
                 call(record, "/api/jobs/", token="0" * 64)
             assert refused.value.code in {401, 403}
             told = run(record, 'import os, ray; ray.init(); print(len(ray.nodes()), os.environ["RAYSMITH_STORAGE"])')
-            assert told["status"] == "SUCCEEDED", told
+            assert told["status"] == "SUCCEEDED", f"{told['message']}\n{told['logs']}"
             assert f"2 {storage}" in told["logs"]
 
             token = record.token_file.read_text()

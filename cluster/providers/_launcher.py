@@ -17,7 +17,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 import yaml
 from pydantic import Field
@@ -57,6 +57,9 @@ class Launcher(ABC):
     """Modules that `ray up` needs here for this platform."""
     NODE_PACKAGES: tuple[str, ...] = ()
     """Pinned packages that the head's autoscaler needs; installed without their dependencies, which the lock has."""
+
+    ENVIRONMENT: ClassVar[dict[str, str]] = {}
+    """Of `ray up`."""
 
     def __init__(self, file: ClusterFile) -> None:
         if file.storage is None or not file.storage.is_absolute():
@@ -141,7 +144,7 @@ class Launcher(ABC):
         if not path.is_file():
             self.render(path.parent)
         self._ray("down", "--yes", str(path))
-        self._stop_workers()
+        self._stop_machines()
         tunnel.close_tunnel(record)
         records.forget(self.file.name)
 
@@ -149,7 +152,7 @@ class Launcher(ABC):
         """What the dashboard tells through the tunnel."""
         return tunnel.nodes_of(records.record_of(self.file.name))
 
-    def _stop_workers(self) -> None:
+    def _stop_machines(self) -> None:
         """What `ray down` leaves running."""
         return
 
@@ -247,7 +250,12 @@ class Launcher(ABC):
         began = time.monotonic()
         with log.open("wb") as stream:
             done = subprocess.run(  # noqa: S603 a command of ours
-                [*_RAY, *arguments], stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, check=False
+                [*_RAY, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                check=False,
+                env={**os.environ, **self.ENVIRONMENT},
             )
         if done.returncode:
             self._failed(arguments[0], done.returncode, log, time.monotonic() - began)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import shlex
 import subprocess
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,9 @@ class Config(LauncherConfig):
 
 class Provider(Launcher):
     """Starts Ray on machines that are there, and stops it; the machines stay."""
+
+    # Ray 2.60's second autoscaler adds a machine of one's own again and again, and never starts Ray on it.
+    ENVIRONMENT: ClassVar[dict[str, str]] = {"RAY_UP_enable_autoscaler_v2": "0"}
 
     def _platform(self) -> dict[str, Any]:
         config = self._config
@@ -83,8 +86,8 @@ class Provider(Launcher):
                 expected="addresses of the network that the machines share",
             )  # fmt: skip
 
-    def _stop_workers(self) -> None:
-        """`ray down` stops Ray on the head alone; workers that lost their head would go on for a while."""
+    def _stop_machines(self) -> None:
+        """`ray down` stops Ray on the head alone, and only where `ray` is on the PATH of a login."""
         config = self._config
         stop = self._environment() + "ray stop --grace-period 30"
         if self.file.image is not None:
@@ -92,7 +95,8 @@ class Provider(Launcher):
         key = ["-i", str(config.ssh_key.expanduser())] if config.ssh_key is not None else []
         proxy = ["-o", f"ProxyCommand={config.ssh_proxy_command}"] if config.ssh_proxy_command is not None else []
         left = []
-        for host in (host for hosts in config.hosts.values() for host in hosts):
+        # The head first: its autoscaler would start again what was stopped.
+        for host in (config.head, *(host for hosts in config.hosts.values() for host in hosts)):
             options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "StrictHostKeyChecking=accept-new"]
             command = ["ssh", *key, *options, *proxy, f"{config.ssh_user}@{host}", f"bash -lc {shlex.quote(stop)}"]
             try:
