@@ -35,7 +35,7 @@ from cluster.providers._local_watch import Watch
 from cluster.storage import read_json, write_json
 
 _POLL_S = 0.25
-_MAX_TEMPORARY = 30  # characters before the nodes' own parts: paths of Unix sockets hold 107 in all
+_MAX_TEMPORARY = 18  # characters before the nodes' own parts: paths of Unix sockets hold 107 in all
 log = logging.getLogger("supervisor")
 
 
