@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = ArtifactStore(folder)
     for name in ("one", "two"):
         with store.draft() as files:
-            (files / FILE_NAME).symlink_to(smol_path())
+            shutil.copyfile(smol_path(), files / FILE_NAME)
             store.publish(files, name=name, kind="quantized", source={"made": name})
     return folder
 

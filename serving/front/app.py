@@ -196,7 +196,13 @@ class Front:
                 await answer_json(send, self._openapi)
             case method, path:
                 self._authorize(scope)
-                known = path in GENERATING or path in {"/health", "/-/healthz", "/v1/models", "/metrics", "/openapi.json"}
+                known = path in GENERATING or path in {
+                    "/health",
+                    "/-/healthz",
+                    "/v1/models",
+                    "/metrics",
+                    "/openapi.json",
+                }
                 raise RequestError(405 if known else 404, f"{method} {path[:200]}: no such route.")
 
     def _authorize(self, scope: Scope, scope_wanted: str = "all") -> Key:
