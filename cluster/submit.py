@@ -27,6 +27,8 @@ _SILENT_RETRIES, _LOG_RETRIES = 90, 10
 """A head that is started again takes a minute or two; the log of a job that is over is worth less patience."""
 _STOP_S = 60
 """A driver that is stopped ends its endpoint or its training first; after so long Ray kills it."""
+_KILL_S = 30
+"""What Ray may take over that."""
 # Ray's words for the loss of what a job runs under; its own errors end with an exit code.
 _LOST = ("ACTOR_DIED", "ACTOR_UNKNOWN_FAILURE", "ACTOR_START_FAILURE", "ACTOR_UNSCHEDULABLE")
 _KILLED = 9
@@ -109,11 +111,14 @@ class RemoteJobs:
         """
         from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 
+        from cluster.queue import DRIVER_CPUS
+
         # The public `worker_process_setup_hook` reaches a job's workers but not Ray's supervisor of the job, from which
         # the entrypoint inherits PATH; the variable behind it reaches both.
         variables = {
             WORKER_PROCESS_SETUP_HOOK_ENV_VAR: f"{use_own_python.__module__}.{use_own_python.__name__}",
             "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S),
+            DRIVER_CPUS: f"{cpus:g}",
         }
         with self._explained("The cluster does not take the job."):
             try:
@@ -131,7 +136,7 @@ class RemoteJobs:
         """Give the job's log to `show` as it grows, until the job ends. Connections that break are made again.
 
         Raises:
-            ClusterError: the cluster no longer answers; the job may go on.
+            ClusterError: the cluster no longer answers, or refuses the token: it was made anew. The job may go on.
         """
         log = _Log(show)
         failures = unknown = 0
@@ -170,11 +175,12 @@ class RemoteJobs:
         """
         with self._explained("The cluster does not stop the job."):
             self._client.stop_job(job_id)
-            for _ in range(int((_STOP_S + 30) / _RETRY_S) + 1):
+            deadline = time.monotonic() + _STOP_S + _KILL_S
+            while time.monotonic() < deadline:
                 view = _view(self._client.get_job_info(job_id))
                 if view.ending is not None:
                     return view.ending
-                time.sleep(min(_RETRY_S, 1.0))
+                time.sleep(1.0)
         raise ClusterError("The job does not end.", field=job_id, got="still running", fix=f"ray job stop {job_id}")
 
     async def _tail(self, job_id: str, log: _Log) -> bool:
@@ -195,11 +201,16 @@ class RemoteJobs:
             log.add(text)
 
     def _details(self, job_id: str) -> JobDetails | str | None:
-        """Status and more; `_UNKNOWN` when there is no such job; None when the cluster does not answer."""
-        try:
-            return self._client.get_job_info(job_id)
-        except (OSError, RuntimeError) as error:
-            return _UNKNOWN if "does not exist" in str(error) else None
+        """Status and more; `_UNKNOWN` when there is no such job; None when the cluster does not answer.
+
+        Raises:
+            ClusterError: it refuses the token.
+        """
+        with self._explained("The cluster does not tell how the job goes."):
+            try:
+                return self._client.get_job_info(job_id)
+            except (OSError, RuntimeError) as error:
+                return _UNKNOWN if "does not exist" in str(error) else None
 
 
 _UNKNOWN = "unknown"

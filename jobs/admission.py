@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.connect import Capacity, ClusterConfig
-from cluster.line import Bundle, largest_share
+from cluster.growth import cluster_now
+from cluster.line import Cluster
+from cluster.packing import Bundle, largest_share
 from cluster.preflight import require_ready
-from cluster.queue import Need, admitted, cluster_now
+from cluster.queue import Need, admitted, driver_bundle
 from jobs.console import fact
 from jobs.paths import named_paths
 from serving.config import ServeConfig
@@ -53,15 +55,18 @@ def place_for(wanted: Wanted, capacity: Capacity) -> Iterator[Given]:
     if wanted.cluster.address == "local":
         yield Given(wanted.need.copies[1], capacity)
         return
-    for warning in require_ready(wanted.need, wanted.root, wanted.paths, wanted.num_bytes):
+    need = wanted.need._replace(driver=driver_bundle())
+    for warning in require_ready(need, wanted.root, wanted.paths, wanted.num_bytes):
         fact("warning", warning)
-    with admitted(wanted.name, wanted.need, wanted.cluster.priority, lambda text: fact("queue", text)) as admission:
-        held = wanted.need.bundles * admission.copies
-        cores = min(capacity.largest_node_cpus, largest_share(cluster_now().nodes, held))
+    with admitted(wanted.name, need, wanted.cluster.priority, lambda text: fact("queue", text)) as admission:
+        cluster, held = cluster_now(), need.bundles * admission.copies
+        if not Cluster(cluster.nodes).holds(need.least()):
+            fact("nodes", f"too few for it yet; up to {len(cluster.to_come)} more start on demand")
+        cores = min(capacity.largest_node_cpus, largest_share(cluster.most, held))
         yield Given(admission.copies, capacity._replace(largest_node_cpus=max(1.0, cores)))
 
 
-def wanted_by(job: JobConfig, num_bytes: int) -> Wanted:
+def wanted_by(job: JobConfig, num_bytes: int = 0) -> Wanted:
     """What `raysmith run` asks for: its training with all that runs beside it, or its endpoint, whichever is more."""
     need = Need(_either(training_bundles(job), serving_bundles([job.serve] if job.serve is not None else [])))
     return Wanted(job.name, job.cluster, need, job.storage.location(), named_paths(job), num_bytes)

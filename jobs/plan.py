@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,11 @@ from rich.table import Table
 from cluster.artifacts import ArtifactStore
 from cluster.connect import Capacity, ClusterConfig, connected, embedded_capacity, require_fits
 from cluster.errors import ArtifactError, ClusterError, DataError, ModelError, ResourceError
+from cluster.growth import cluster_now
+from cluster.packing import amounts
+from cluster.queue import require_place
 from cluster.storage import require_free_space
+from jobs.admission import wanted_by
 from jobs.config import JobConfig
 from jobs.console import console, fact, title
 from jobs.stages.model import published_model
@@ -198,11 +203,15 @@ def assumed_step_s(plan: Plan, job: JobConfig) -> float | None:
 
 
 def require_job_fits(job: JobConfig, capacity: Capacity) -> None:
-    """Refuse a job whose workers, and what runs beside them, this cluster can never hold.
+    """Refuse a job whose workers, and what runs beside them, an embedded cluster can never hold.
+
+    A running cluster has several nodes, and may start more: `jobs.admission` looks for a place for each process.
 
     Raises:
         ResourceError: with the figures.
     """
+    if job.cluster.address != "local":
+        return
     beside = getattr(job.train.objective, "beside", (0.0, 0.0)) if job.train is not None else (0.0, 0.0)
     require_fits(job.cluster, capacity, *beside)
 
@@ -338,7 +347,12 @@ def _show_fit(job: JobConfig) -> bool:
     try:
         with connected(cluster) as capacity:
             fact("cluster", f"{cluster.address}: {json.dumps(capacity._asdict())}")
-            require_job_fits(job, capacity)
+            now = cluster_now()
+            if now.to_come:
+                kinds = Counter(amounts(node) for node in now.to_come)
+                words = ", ".join(f"{number} × {kind}" for kind, number in kinds.items())
+                fact("", f"may start more nodes: {words}")
+            require_place(wanted_by(job).need, now)
     except ClusterError as error:
         fact("cluster", f"not reached: {error.message} {error.got}")
         return False

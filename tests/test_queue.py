@@ -7,13 +7,17 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from cluster import queue
+from cluster import growth, keeper, packing
 from cluster.connect import Capacity
-from cluster.line import LOST_S, Ask, Bundle, Cluster, Line, largest_share, place
-from cluster.queue import Need, admitted, look, require_possible
+from cluster.growth import Group, to_come
+from cluster.keeper import look
+from cluster.line import LOST_S, Ask, Cluster, Line
+from cluster.packing import Bundle, largest_share, place
+from cluster.queue import Need, admitted, require_possible
 
 TWO_NODES = Cluster([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}])
 
@@ -28,15 +32,22 @@ class Drivers:
     def __init__(self, cluster: Cluster = TWO_NODES) -> None:
         self.cluster, self.line, self.now = cluster, Line(), 1000.0
         self.asks: dict[str, Ask] = {}
+        self.sent_away: set[str] = set()
 
-    def ask(self, name: str, bundles: list[Bundle], priority: int = 0, copies: tuple[int, int] = (1, 1)) -> int:
-        self.asks[name] = Ask(name, name, bundles, priority, 0.0, copies, 0)
+    def ask(
+        self, name: str, bundles: list[Bundle], priority: int = 0, copies: tuple[int, int] = (1, 1),
+        driver: Bundle | None = None,
+    ) -> int:  # fmt: skip
+        self.asks[name] = Ask(name, name, bundles, priority, copies=copies, driver=driver)
         return self.beat(name)
 
     def beat(self, name: str) -> int:
         self.now += 1.0
         standing = self.line.beat(self.asks[name], self.cluster, self.now)
-        self.asks[name] = self.asks[name]._replace(since=standing["since"], admitted=standing["admitted"])
+        self.asks[name] = self.asks[name]._replace(**{key: standing[key] for key in ("since", "admitted", "let_in")})
+        if standing["crowds"]:
+            self.sent_away.add(name)
+            self.end(name)
         admitted: int = standing["admitted"]
         return admitted
 
@@ -47,7 +58,8 @@ class Drivers:
     def inside(self) -> set[str]:
         for _ in range(2):
             for name in list(self.asks):
-                self.beat(name)
+                if name in self.asks:
+                    self.beat(name)
         return {name for name, ask in self.asks.items() if ask.admitted}
 
 
@@ -138,13 +150,107 @@ def test_what_the_nodes_could_never_hold_holds_nobody_up() -> None:
     assert drivers.ask("small", workers(8))
 
 
-def test_an_autoscaling_cluster_lets_in_what_fits_its_most() -> None:
-    grows = Cluster([{"CPU": 4.0}], limit={"CPU": 100.0, "GPU": 8.0})
+EIGHT_GPUS = Group("gpu", {"CPU": 96, "GPU": 8, "accelerator_type:H100": 1, "memory": 1e12}, 2)
+
+
+def test_a_cluster_that_starts_nodes_on_demand_lets_in_what_they_will_hold() -> None:
+    grows = Cluster([{"CPU": 4.0}], to_come([EIGHT_GPUS], []))
     drivers = Drivers(grows)
-    assert drivers.ask("first", workers(6))
-    assert not drivers.ask("second", workers(6))
-    assert not require_possible(Need(workers(8)), grows)
-    assert require_possible(Need(workers(9)), grows) == ["9 GPU are needed, 8 are there"]
+    assert drivers.ask("first", workers(10))
+    assert not drivers.ask("second", workers(10))
+    assert not require_possible(Need(workers(16)), grows)
+    assert require_possible(Need(workers(17)), grows) == ["17 GPU are needed, 16 are there"]
+    [reason] = require_possible(Need(workers(1, gpus=16.0)), grows)  # their sum would do
+    assert "16 GPU, do not fit on 3 nodes, 2 of them not started yet (2 × 96 CPU, 8 GPU; 1 × 4 CPU)" in reason
+
+
+def test_groups_come_to_the_head_as_they_were_written() -> None:
+    groups = [EIGHT_GPUS, Group("cpu", {"CPU": 4.0}, 3)]
+    assert growth.decode(growth.encode(groups)) == groups
+    assert not growth.decode("")
+
+
+def test_nodes_that_have_come_are_no_longer_to_come() -> None:
+    named = Group("named", {"CPU": 96.0, "GPU": 8.0, "accelerator_type:H100": 1.0}, 2)
+    there = {"CPU": 96.0, "GPU": 8.0, "accelerator_type:H100": 1.0, "memory": 9e11, "node:10.0.0.1": 1.0}
+    alike: dict[str, Any] = {"Resources": there, "Labels": {}}
+    labelled: dict[str, Any] = {"Resources": {"CPU": 95.0}, "Labels": {"ray.io/node-group": "named"}}
+    other: dict[str, Any] = {"Resources": {"CPU": 96.0, "GPU": 8.0, "accelerator_type:A100": 1.0}, "Labels": {}}
+    groups = [EIGHT_GPUS, named]
+    left = [(0, 4), (1, 3), (2, 2), (3, 1), (4, 0), (5, 0)]
+    assert [(number, len(to_come(groups, [alike] * number))) for number, _ in left] == left
+    assert to_come(groups, [labelled, labelled, other]) == [EIGHT_GPUS.resources] * 2
+
+
+def test_a_driver_holds_its_cores_while_it_waits() -> None:
+    drivers = Drivers(Cluster([{"CPU": 8.0}]))
+    core: Bundle = {"CPU": 1.0}
+    assert drivers.ask("first", workers(5, gpus=0.0), driver=core)
+    assert not drivers.ask("second", workers(6, gpus=0.0), driver=core)
+    assert drivers.ask("third", workers(1, gpus=0.0))  # beside 5 + 1 + 1, and later beside 6 + 1
+    assert not drivers.ask("fourth", workers(1, gpus=0.0))
+    drivers.end("first")
+    assert drivers.inside() == {"second", "third"}
+    [reason] = require_possible(Need(workers(8, gpus=0.0), driver=core), drivers.cluster)
+    assert reason == "9 CPU are needed, 8 are there"
+
+
+def test_a_driver_holds_its_cores_on_the_node_that_it_runs_on() -> None:
+    two = Cluster([{"CPU": 8.0, "GPU": 4.0, "id:a": 1.0}, {"CPU": 8.0, "id:b": 1.0}])
+    need = Need(workers(4, cpus=2.0), driver={"CPU": 1.0, "id:a": 0.01})
+    assert require_possible(need, two)
+    assert not require_possible(need._replace(driver={"CPU": 1.0, "id:b": 0.01}), two)
+    [reason] = require_possible(need, two)
+    assert "do not fit on 2 nodes" in reason
+
+
+def test_drivers_that_would_fill_the_cluster_by_waiting_are_sent_away() -> None:
+    drivers = Drivers(Cluster([{"CPU": 8.0}]))
+    core: Bundle = {"CPU": 1.0}
+    for number in range(6):
+        drivers.ask(f"job-{number}", workers(5, gpus=0.0), driver=core)
+    # 3 drivers and 5 workers are all that there is: one more driver might take what the first is about to take.
+    assert drivers.sent_away == {"job-3", "job-4", "job-5"}
+    for number in range(3):
+        assert drivers.inside() == {f"job-{number}"}
+        drivers.end(f"job-{number}")
+
+
+def test_who_ran_before_has_not_passed_anybody() -> None:
+    drivers = Drivers(Cluster([{"CPU": 16.0}]))
+    assert drivers.ask("ran-before", workers(8, gpus=0.0))
+    assert not drivers.ask("urgent", workers(12, gpus=0.0), priority=10)
+    assert drivers.ask("small", workers(4, gpus=0.0))  # 12 + 4 fit once the first has ended, which urgent waits for
+    assert not drivers.ask("another", workers(1, gpus=0.0))
+    drivers.line = Line(closed_until=drivers.now + LOST_S)  # a keeper that is restarted is told who came when
+    drivers.inside()
+    drivers.end("small")
+    drivers.now += LOST_S
+    drivers.inside()
+    assert drivers.ask("as-small", workers(3, gpus=0.0))
+
+
+def test_a_full_cluster_with_many_jobs_is_not_looked_through_at_every_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    really = packing._filled
+
+    def counted(*arguments: Any) -> Any:
+        looks.append(1)
+        return really(*arguments)
+
+    drivers = Drivers(Cluster([{"CPU": 96.0, "GPU": 8.0, f"id:{number}": 1.0} for number in range(64)]))
+    drivers.line.beat(Ask("whole", "whole", workers(510)), drivers.cluster, drivers.now)
+    monkeypatch.setattr("cluster.packing._filled", counted)
+    assert not drivers.ask("sweep", workers(8), copies=(1, 64))
+    assert 0 < len(looks) < 20
+    looks.clear()
+    for _ in range(10):
+        assert not drivers.beat("sweep")
+        drivers.line.beat(Ask("whole", "whole", workers(510)), drivers.cluster, drivers.now)
+    assert not looks
+    drivers.line.leave("whole")
+    assert drivers.beat("sweep") == 64
+    assert 0 < len(looks) < 20
 
 
 def test_a_sweep_takes_as_many_trials_as_there_is_room_for() -> None:
@@ -166,8 +272,7 @@ def test_work_without_gpus_keeps_off_nodes_that_have_them() -> None:
 def test_the_real_queue_survives_its_restart(ray_cluster: Capacity, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    for module in ("cluster.queue", "cluster.line"):
-        monkeypatch.setattr(f"{module}.LOST_S", 3.0)
+    monkeypatch.setattr("cluster.keeper.LOST_S", 3.0)
     monkeypatch.setattr("cluster.queue._BEAT_S", 0.2)
     everything = Need([{"CPU": ray_cluster.cpus}])
     told: list[str] = []
@@ -183,7 +288,7 @@ def test_the_real_queue_survives_its_restart(ray_cluster: Capacity, monkeypatch:
             second.start()
             _until(lambda: told == ["waiting 1 of 1 for room, behind first"])
             since = {one["name"]: one["since"] for one in look()}
-            ray.kill(queue._keeper(), no_restart=False)
+            ray.kill(keeper.keeper(), no_restart=False)
             time.sleep(0.5)
             _until(lambda: _names() == [("first", 1), ("second", 0)])
             assert {one["name"]: one["since"] for one in look()} == since
@@ -193,7 +298,7 @@ def test_the_real_queue_survives_its_restart(ray_cluster: Capacity, monkeypatch:
         assert all(one.startswith("waiting 1 of 1") for one in told[:-2])  # told anew after the restart, it may be
         assert not look()
     finally:
-        ray.kill(queue._keeper())
+        ray.kill(keeper.keeper())
 
 
 def _names() -> list[tuple[str, int]]:
@@ -216,6 +321,7 @@ def _until(condition: Callable[[], bool]) -> None:
 def test_nobody_waits_for_ever_and_nothing_is_given_twice(seed: int) -> None:
     """Jobs of all sizes and priorities come and go at random: what is let in always fits, and in the end all were."""
     chance, drivers, numbers = random.Random(seed), Drivers(), itertools.count()
+    asked: set[str] = set()
     served: set[str] = set()
     for _ in range(120):
         if chance.random() < 0.5:
@@ -223,6 +329,7 @@ def test_nobody_waits_for_ever_and_nothing_is_given_twice(seed: int) -> None:
             bundles = workers(chance.randint(1, 8), gpus=float(chance.choice((0, 1, 1, 2))))
             if drivers.cluster.holds(bundles):
                 drivers.ask(name, bundles, priority=chance.randint(0, 2))
+                asked.add(name)
         inside = drivers.inside()
         served |= inside
         assert drivers.cluster.holds([bundle for name in inside for bundle in drivers.asks[name].bundles])
@@ -233,4 +340,5 @@ def test_nobody_waits_for_ever_and_nothing_is_given_twice(seed: int) -> None:
         assert inside, "everybody waits"
         served |= inside
         drivers.end(min(inside))
-    assert served == {f"job-{number}" for number in range(next(numbers))} & served
+    assert served == asked
+    assert len(served) > 20

@@ -110,12 +110,12 @@ def test_a_submitted_job_runs_on_two_nodes_and_is_followed(two_nodes: TwoNodes, 
 def test_a_job_that_fails_on_the_cluster_fails_here_with_its_own_code(two_nodes: TwoNodes, job_file: Path) -> None:
     done = raysmith(two_nodes.environment, job_file.parent, "submit", job_file.name, "name=too-many", *TOO_MANY)
     assert done.returncode == 1
-    assert "ResourceError: The cluster can never hold the training workers" in done.stdout
+    assert "ResourceError: The cluster can never hold this job" in done.stdout
     assert "failed with exit code 1" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     again = raysmith(two_nodes.environment, job_file.parent, "logs", "-f", "too-many.1")
     assert again.returncode == 1
-    assert "The cluster can never hold the training workers" in again.stdout
+    assert "The cluster can never hold this job" in again.stdout
 
 
 @pytest.mark.parametrize("token", ["wrong", None])
