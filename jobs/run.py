@@ -43,9 +43,9 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
         title(f"{job.name}: {' → '.join(stages(job))}")
         fact("run directory", str(directory.path))
         context = Context(job, root, directory, attempt, fresh=fresh, report=plan.report())
-        with recorded(context), connected(job.cluster, keep_logs=attempt / "logs") as capacity:
+        told = targets.recorded(directory.path)
+        with recorded(context), connected(job.cluster, keep_logs=attempt / "logs") as capacity, told:
             require_job_fits(job, capacity)
-            targets.record(directory.path)
             if job.serve is not None:
                 require_no_endpoint(job.name)
             with place_for(wanted_by(job, plan.disk_bytes), capacity) as given:

@@ -56,16 +56,17 @@ TRAINING: Series = {
     **told("steps", 1e6),
     **told("loss", 2.5),
     **told("last_sign_timestamp_seconds", NOW),
-    **told("longest_step_seconds", 40),
+    **told("allowed_silence_seconds", 400),
+    **told("phase", 1, phase="step"),
     **told("outside_steps_ratio", 0.1),
     **told("goodput_ratio", 0.95),
     **_events("checkpoint_failed", 0),
     **_events("resumed", 0),
+    **_events("not_finite", 0),
     **_events("drift", 0),
     **_events("reward_hacking", 0),
     **_storage(3e11),
     **trained("open", 1),
-    **trained("finite", 1),
     **trained("loss", 2.5),
     **trained("data_wait_share", 0.02),
 }
@@ -87,13 +88,16 @@ HEALTHY_NODE: Series = {
 }
 # Silent since minute 80, and so for 600 s at minute 90.
 SILENT = told("last_sign_timestamp_seconds", "0+30x160 4800+0x40")
+STARTING = (
+    told("phase", "_x200", phase="step") | told("phase", 1, phase="start") | told("allowed_silence_seconds", 1800)
+)
 
 _OF_RUNS: dict[str, tuple[Series, set[str]]] = {
     "healthy": ({}, set()),
-    "silent for ten minutes, steps of 40 s": (SILENT, {"RunStalled"}),
-    "silent for ten minutes, steps of 3 minutes": (SILENT | told("longest_step_seconds", 180), set()),
-    "silent for two minutes, steps of 1 s": (
-        told("last_sign_timestamp_seconds", "0+30x176 5280+0x24") | told("longest_step_seconds", 1), set()
+    "silent for ten minutes, 400 s are allowed": (SILENT, {"RunStalled"}),
+    "silent for ten minutes, 700 s are allowed": (SILENT | told("allowed_silence_seconds", 700), set()),
+    "silent in a held-out measurement": (
+        SILENT | told("phase", "_x200", phase="step") | told("phase", 1, phase="measure"), {"RunStalled"}
     ),
     "silent since training ended": (SILENT | told("training", 0), set()),
     "ended": (SILENT | told("training", 0) | told("status", 1, status="done") | told("status", "_x200"), set()),
@@ -102,20 +106,29 @@ _OF_RUNS: dict[str, tuple[Series, set[str]]] = {
     ),
     "another run is silent": (
         told("training", 1, "other") | told("last_sign_timestamp_seconds", "0+0x200", "other")
-        | told("longest_step_seconds", 3, "other"), {"RunStalled"}
+        | told("allowed_silence_seconds", 300, "other") | told("phase", 1, "other", phase="step"), {"RunStalled"}
     ),
-    "no first step for 40 minutes": (
-        told("last_sign_timestamp_seconds", 3000) | told("longest_step_seconds", "_x200"), {"RunNotStarted"}
+    "its workers are waited for": (
+        told("training", 0) | told("phase", "_x200", phase="step") | told("allowed_silence_seconds", "_x200")
+        | told("last_sign_timestamp_seconds", "_x200"), set()
     ),
-    "no first step for 20 minutes": (
-        told("last_sign_timestamp_seconds", 4200) | told("longest_step_seconds", "_x200"), set()
+    "no first step for 40 minutes": (told("last_sign_timestamp_seconds", 3000) | STARTING, {"RunNotStarted"}),
+    "no first step for 20 minutes": (told("last_sign_timestamp_seconds", 4200) | STARTING, set()),
+    "resumed, no first step for 20 minutes, fast steps before": (
+        told("last_sign_timestamp_seconds", 4200) | STARTING | told("longest_step_seconds", 1), set()
+    ),
+    "resumed, no first step for 40 minutes, fast steps before": (
+        told("last_sign_timestamp_seconds", 3000) | STARTING | told("longest_step_seconds", 1), {"RunNotStarted"}
     ),
     "failed": (told("status", "_x170 1+0x30", status="failed"), {"RunFailed"}),
     "interrupted": (told("status", "_x170 1+0x30", status="interrupted"), set()),
     "lost": (told("status", "_x170 1+0x30", status="lost"), {"RunLost"}),
-    "the loss is NaN": (told("loss", "2.5+0x179 NaN+0x20"), {"LossNotFinite"}),
-    "the loss is infinite": (told("loss", "2.5+0x179 Inf+0x20"), {"LossNotFinite"}),
-    "the workers say so": (trained("finite", 0), {"LossNotFinite"}),
+    "the loss became NaN, and the run failed": (
+        _events("not_finite", "0+0x170 1+0x30") | told("status", "_x170 1+0x30", status="failed")
+        | told("status", "1+0x170 _x30", status="running") | told("training", "1+0x170 0+0x30"),
+        {"LossNotFinite", "RunFailed"},
+    ),
+    "the loss became NaN an hour ago": (_events("not_finite", "0+0x60 1+0x140"), set()),
     "the loss rises": (trained("loss", "2.5+0x100 3.9+0x100"), {"LossRising"}),
     "the loss rises by half a nat": (trained("loss", "2.5+0x100 3.0+0x100"), set()),
     "the loss falls": (trained("loss", "11-0.05x200"), set()),
@@ -129,6 +142,11 @@ _OF_RUNS: dict[str, tuple[Series, set[str]]] = {
     "restarted once": (_events("resumed", "0+0x150 1+0x50"), set()),
     "goodput of 60%": (told("goodput_ratio", 0.6), {"GoodputLow"}),
     "4% of the disk left": (_storage(4e10), {"StorageFull"}),
+    "6% of the disk left": (_storage(6e10), set()),
+    "goodput of 75%": (told("goodput_ratio", 0.75), set()),
+    "saves a fifth of the time": (told("outside_steps_ratio", 0.2), set()),
+    "restarted twice": (_events("resumed", "0+0x100 1+0x29 2+0x70"), set()),
+    "nobody watched for a minute": (_series("up", "1+0x100 0+0x2 1+0x100", TOLD, {}), set()),
     "nobody watches": (_series("up", 0, TOLD, {}), {"RunsNotWatched"}),
 }  # fmt: skip
 _OF_RL: dict[str, tuple[Series, set[str]]] = {
@@ -140,6 +158,8 @@ _OF_RL: dict[str, tuple[Series, set[str]]] = {
     "reward hacking, told by the workers": (trained("heldout_alarm", "_x170 1+0x30"), {"RewardHacking"}),
     "always the same": (trained("entropy", 0.01), {"PolicyCollapsed"}),
     "always the same, and over": (trained("entropy", 0.01) | trained("open", 0), set()),
+    "reward hacking two hours ago": (_events("reward_hacking", "0+0x10 1+0x190"), set()),
+    "most prompts are mixed": (trained("mixed_groups", 0.8), set()),
     "all prompts right": (trained("mixed_groups", 0.0), {"NothingToLearn"}),
 }
 _OF_NODES: dict[str, tuple[Series, set[str]]] = {
@@ -147,6 +167,9 @@ _OF_NODES: dict[str, tuple[Series, set[str]]] = {
     "node down": (node("up", "1+0x170 0+0x30"), {"NodeDown"}),
     "node gone from the list": (node("up", "1+0x170 _x30"), set()),
     "94% of a node's memory": (node("ray_node_mem_used", 15.1e9, ip="10.0.0.4"), {"NodeMemoryHigh"}),
+    "80 °C": (node("ray_node_gpu_temperature_celsius", 80, **GPU), set()),
+    "disk 85% full": (node("ray_node_disk_utilization_percentage", 85, ip="10.0.0.4"), set()),
+    "node down for a minute": (node("up", "1+0x170 0+0x2 1+0x27"), set()),
     "87% of a node's memory": (node("ray_node_mem_used", 14e9, ip="10.0.0.4"), set()),
     "disk 95% full": (node("ray_node_disk_utilization_percentage", 95, ip="10.0.0.4"), {"NodeDiskFull"}),
     "spills": (node("ray_spill_manager_request_total", "0+0x100 0+5x100", Type="Spilled"), {"ObjectStoreSpilling"}),

@@ -22,12 +22,15 @@ import yaml
 from rich.console import Console
 
 from cluster.errors import ConfigError, ResourceError
-from cluster.monitoring.alerts.training import ALERTS, STALLED_S, STALLED_STEPS
+from cluster.monitoring.alerts.training import ALERTS
 from cluster.monitoring.grafana import ENVIRONMENT_VARIABLE, Grafana, find_grafana, write_grafana
 from cluster.monitoring.metrics import NODES, TRAINING
 from cluster.monitoring.prometheus import cluster_job
+from cluster.monitoring.targets import FILE
 from cluster.monitoring.write import write_jobs
+from cluster.providers import provider_of
 from cluster.records import ClusterRecord
+from cluster.storage import read_json
 from jobs.endpoints.folder import EndpointFolder, this_process
 from jobs.monitor import up
 from jobs.monitor.processes import bcrypt_of, split_address
@@ -35,23 +38,21 @@ from jobs.monitor.sources import Look, Sources
 from jobs.top.snapshot import Gatherer
 from jobs.top.view import view
 from serving.keys import digest_of, read_keys
+from tests.conftest import REPOSITORY
 from tests.prometheus_server import alerts, needs_prometheus, prometheus_of, query, until
 from tests.test_monitoring import IN_PANELS
 from tests.test_top import make_run
-from tests.two_nodes import TwoNodes
-from tests.watched import RUN, Watched, lines_of, watched
+from tests.two_nodes import GROUP, TwoNodes, describe
+from tests.watched import RUN, SILENT_S, Watched, job_file, lines_of, watched
 
-SILENT_S = 8
 STALLED = next(alert for alert in ALERTS if alert.name == "RunStalled").expression
-FAST = STALLED.replace(f", {STALLED_S})", f", {SILENT_S})").replace(f"{STALLED_STEPS} * ", "1 * ")
 NEED_A_GPU = {one.name for one in NODES if "gpu" in one.name or "gram" in one.name}
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Watched]:
     """A run that trains, and the monitor over it."""
-    assert FAST != STALLED
-    with watched(tmp_path_factory.mktemp("watched"), model, FAST) as found:
+    with watched(tmp_path_factory.mktemp("watched"), model, STALLED) as found:
         yield found
 
 
@@ -127,8 +128,53 @@ def test_a_run_that_stands_still_is_told_and_no_longer_when_it_goes_on(live: Wat
         os.kill(worker, signal.SIGCONT)
     assert (told["state"], told["labels"]["run"]) == ("firing", RUN)
     assert float(told["value"]) > SILENT_S
-    assert "RunStalled" not in alerts(live.url), f"that takes {STALLED_S} s"
+    assert alerts(live.url).get("RunStalled", {"state": "pending"})["state"] == "pending", "that takes a minute"
     until(lambda: "Fast" not in alerts(live.url))
+
+
+@pytest.mark.slow
+@needs_prometheus
+def test_a_real_divergence_is_told(live: Watched, tmp_path: Path, model: Path) -> None:
+    path = job_file(tmp_path, model, "diverges", learning_rate=1e20, clip=1e20)
+    command = [sys.executable, "-m", "jobs", "run", str(path), f"storage.root={live.root}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "diverged at step" in done.stderr
+    told = until(lambda: alerts(live.url).get("LossNotFinite"))
+    assert (told["state"], told["labels"]["run"]) == ("firing", "diverges")
+    assert [one["metric"]["run"] for one in query(live.url, 'ALERTS{alertname="LossNotFinite"}')] == ["diverges"]
+
+
+@pytest.mark.slow
+def test_nodes_that_come_and_go_are_kept_true(tmp_path: Path, two_nodes: TwoNodes) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom cluster.connect import ClusterConfig, connected\n"
+        "from cluster.monitoring.targets import recorded\n"
+        f"config, folder = ClusterConfig(address={two_nodes.record.address!r}), Path({str(tmp_path)!r})\n"
+        "with connected(config), recorded(folder, 0.2):\n"
+        "    print('up', flush=True); sys.stdin.read()\n"
+    )
+    file = tmp_path / FILE
+
+    def nodes() -> int:
+        return len(read_json(file)["nodes"])
+
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=two_nodes.driver_environment,
+        cwd=REPOSITORY,
+    ) as driver:  # fmt: skip
+        try:
+            assert driver.stdout is not None and driver.stdin is not None
+            assert driver.stdout.readline() == b"up\n"
+            assert nodes() == 3
+            name = two_nodes.record.name
+            provider_of(describe(name, nodes={"workers": GROUP | {"min_nodes": 3}})).up()
+            until(lambda: nodes() == 4)
+            two_nodes.provider.up()
+            until(lambda: nodes() == 3)
+        finally:
+            two_nodes.provider.up()
+            driver.stdin.close()
+    assert driver.returncode == 0
 
 
 @needs_prometheus

@@ -188,12 +188,24 @@ def test_every_alert_says_what_to_do() -> None:
     assert len(names) == len(set(names))
 
 
-def test_the_guide_lists_every_metric_and_alert() -> None:
+def test_the_guide_lists_every_metric_and_alert_and_no_other() -> None:
     guide = (REPOSITORY / "docs/monitoring.md").read_text()
-    for metric in OURS:
-        assert f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} |" in guide
-    for alert in [alert for group in alert_groups().values() for alert in group]:
-        assert f"| {alert.name} | {alert.severity} |" in guide
+    rows = re.findall(r"^\| `((?:ray_)?raysmith_\w+)` \| (.*) \|$", guide, re.MULTILINE)
+    wanted = {one.name: f"{one.kind} | {', '.join(one.labels)}" for one in SERVING}
+    wanted |= {one.name: f"{one.kind} | {', '.join(one.labels)} | {one.help}" for one in RUNS}
+    wanted |= {one.name: one.help for one in (*TRAINING, *LEARNING)}
+    assert dict(rows) == wanted and len(rows) == len(wanted)
+    alerts = [(alert.name, alert.severity) for group in alert_groups().values() for alert in group]
+    assert sorted(re.findall(r"^\| (\w+) \| (critical|warning|info) \|", guide, re.MULTILINE)) == sorted(alerts)
+
+
+def test_every_metric_of_endpoints_is_set_by_the_front() -> None:
+    text = "".join(path.read_text() for path in (REPOSITORY / "serving").rglob("*.py"))
+    figures = {one.name for one in SERVING if one.name.startswith("raysmith_replica_") and one.kind == "gauge"}
+    for metric in SERVING:
+        # A replica tells its figures by the end of their names.
+        name = metric.name.removeprefix("raysmith_replica_") if metric.name in figures else metric.name
+        assert f'"{name}"' in text, metric.name
 
 
 def test_a_group_of_alerts_is_one_file(tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

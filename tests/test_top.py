@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
@@ -21,14 +22,16 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
-from cluster.monitoring.metrics import SERVING, make
+from cluster.monitoring.metrics import RUNS, SERVING, make
 from cluster.monitoring.targets import FILE, Driver, driver_of
 from cluster.progress import ProgressFile
 from cluster.rundir import RunDirectory
 from cluster.storage import write_json
+from jobs.goodput import Timeline
 from jobs.monitor import runs as runs_module
+from jobs.monitor.events import EVENTS
 from jobs.monitor.exporter import registry_of
-from jobs.monitor.runs import EVENTS, Run, Runs
+from jobs.monitor.runs import Run, Runs
 from jobs.monitor.sweeps import sweep_of
 from jobs.sweep.config import ObjectiveConfig
 from jobs.sweep.record import SweepRecord, Trial
@@ -38,6 +41,7 @@ from jobs.top.snapshot import Gatherer, run_row
 from jobs.top.view import sparkline, view
 from tests.conftest import REPOSITORY
 from tests.prometheus_server import until
+from trainers.heartbeat import STEP, Heartbeat, register
 
 DAY_S = 86_400.0
 
@@ -56,9 +60,19 @@ def make_run(root: Path, name: str = "tuned", status: str = "running", steps: in
         write_json(directory.path / FILE, this_process(**driver).model_dump(mode="json"))
     (directory.path / ".lock").write_text("0")
     if steps:
+        begin_training(directory.path)
         ProgressFile(directory.path / "progress" / "train.json").write(steps, 100, "loss")
         add_steps(directory.path, *(3.0 - 0.1 * step for step in range(steps)))
     return directory.path
+
+
+def begin_training(path: Path, attempt: str = "001", phase: str = STEP) -> None:
+    """What driver and worker write when a training begins, and what the worker says then."""
+    timeline = Timeline(path, attempt)
+    timeline.begin()
+    timeline.write("training", "begin", training="train-1")
+    register(path / "train" / "train-1", 0, 1)
+    Heartbeat(path / "train" / "train-1", 0).beat(phase)
 
 
 def add_steps(path: Path, *losses: float, began: float | None = None, apart_s: float = 2.0) -> None:
@@ -143,8 +157,7 @@ def test_a_run_is_not_in_training_when_no_step_is_to_be_expected(tmp_path: Path)
     for phase, training in (("step", True), ("measure", True), ("wait", False), ("over", False)):
         write_json(beat, {"phase": phase, "count": 1})
         assert look(tmp_path).training is training, phase
-    beat.unlink()
-    (path / "progress" / "train.json").unlink()  # the bar of the stage has ended
+    Timeline(path, "001").write("training", "end", training="train-1", complete=True)
     assert not look(tmp_path).training
     assert 'raysmith_run_training{run="tuned"} 0.0' in told(tmp_path)
 
@@ -152,8 +165,8 @@ def test_a_run_is_not_in_training_when_no_step_is_to_be_expected(tmp_path: Path)
 def test_resuming_is_a_sign_of_life(tmp_path: Path) -> None:
     path = make_run(tmp_path, steps=3)
     add_steps(path, 3.0, 2.9, began=time.time() - DAY_S)
-    sign = look(tmp_path).last_sign
-    assert sign is not None and time.time() - sign < 60, "yesterday's steps are no stall"
+    now = look(tmp_path).now
+    assert now is not None and time.time() - now.last_sign < 60, "yesterday's steps are no stall"
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
@@ -170,7 +183,8 @@ TEXTS = {
     "drift": ("trainers/rl/feed.py", "drift at step {step + 1}: sampler", "drift at step 3: sampler and learner"),
     "reward_hacking": ("trainers/rl/feed.py", "suspected reward hacking at step", "suspected reward hacking at step 3"),
     "hang": ("trainers/watchdog.py", "hang {folder.name}: no sign of life", "hang 001: no sign of life for 90 s"),
-    "preemption": ("trainers/loop.py", "notice: {said}", "notice: worker 0, aws: terminate"),
+    "not_finite": ("trainers/loop.py", "diverged at step {step + 1}", "diverged at step 9: loss nan, norm 1.0"),
+    "preemption": ("trainers/notices.py", "notice: {'; '.join(said)}", "notice: worker 0, aws: terminate"),
     "resumed": ("trainers/loop.py", "resumed at step {self.first}", "resumed at step 40 with 2 workers"),
 }  # fmt: skip
 
@@ -236,7 +250,7 @@ def test_of_thousands_of_runs_only_those_that_changed_are_opened(
     read: list[str] = []
     asked: list[str] = []
     real_run, real_driver = runs_module.read_run, runs_module.driver_of
-    monkeypatch.setattr(runs_module, "read_run", lambda path: (read.append(path.name), real_run(path))[1])
+    monkeypatch.setattr(runs_module, "read_run", lambda path, *more: (read.append(path.name), real_run(path, *more))[1])
     monkeypatch.setattr(runs_module, "driver_of", lambda path: (asked.append(path.name), real_driver(path))[1])
     runs = Runs(tmp_path)
     assert [run.name for run in runs.look()] == ["live"]
@@ -267,6 +281,10 @@ def test_a_sweep_is_told_by_its_record(tmp_path: Path) -> None:
     assert sweep.counts == {"waiting": 0, "running": 1, "finished": 1, "stopped": 0, "failed": 1}
     text = told(tmp_path)
     assert 'raysmith_sweep_best{sweep="tried"} 0.75' in text
+    add_steps(make_run(tmp_path, "tuned", steps=3), 3.0, 2.5, 2.0)
+    samples = {line.split("{")[0].split(" ")[0] for line in told(tmp_path).splitlines() if not line.startswith("#")}
+    assert {one.name for one in RUNS} <= samples, "what the table promises is told"
+    shutil.rmtree(tmp_path / "runs/tuned")
     assert 'raysmith_sweep_trials{status="failed",sweep="tried"} 1.0' in text
     assert 'run="tried-001"' not in text, "a trial's process may be anywhere: it is never lost by itself"
     snapshot = Gatherer(tmp_path, None).gather()

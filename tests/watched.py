@@ -22,6 +22,8 @@ from tests.prometheus_server import until
 from tests.tiny import conversations
 
 RUN = "live"
+SILENT_S = 8
+"""Seconds that its training may be silent; nobody but the monitor watches."""
 _END_S = 90
 
 
@@ -50,14 +52,18 @@ class Watched(NamedTuple):
         return found[0]
 
 
-def job_file(folder: Path, model: Path) -> Path:
-    """A job that trains for longer than any test."""
-    for name, count, seed in (("train", 64, 0), ("heldout", 16, 1)):
+def job_file(folder: Path, model: Path, name: str = RUN, **train: Any) -> Path:
+    """A job that trains for longer than any test.
+
+    Args:
+        train: other keys of its section `train`.
+    """
+    for part, count, seed in (("train", 64, 0), ("heldout", 16, 1)):
         lines = [json.dumps(item) for item in conversations(count, seed)]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-    path = folder / "job.yaml"
+        (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+    path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump({
-        "name": RUN,
+        "name": name,
         "cluster": {"workers": 1, "num_cpus": 2},
         "storage": {"root": str(folder / "store")},
         "model": {"path": str(model), "name": "small-base"},
@@ -66,6 +72,8 @@ def job_file(folder: Path, model: Path) -> Path:
             "steps": 1_000_000, "batch": {"sequences": 4, "micro": 4}, "learning_rate": 1e-3, "dtype": "float32",
             "adapter": {"lora": {"rank": 4}}, "checkpoint": {"every_steps": 10_000},
             "evaluation": {"every_steps": 100},
+            "watchdog": {"enabled": False, "factor": 1, "least_s": SILENT_S, "other_s": SILENT_S},
+            **train,
         },
     }))  # fmt: skip
     return path
@@ -86,7 +94,7 @@ def watched(folder: Path, model: Path, expression: str) -> Iterator[Watched]:
     job_file(folder, model)
     store = folder / "store"
     with (
-        _started(folder, "run", "run", "job.yaml") as run,
+        _started(folder, "run", "run", f"{RUN}.yaml") as run,
         _started(folder, "monitor", "monitor", "up", "--storage", str(store), "--listen", "127.0.0.1:0", "--to",
                  str(monitor)) as watcher,
     ):  # fmt: skip

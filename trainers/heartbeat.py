@@ -46,9 +46,14 @@ class Heartbeat:
             self.beat(phase)
 
 
+def heartbeat_file(folder: Path) -> Path:
+    """The file that changes with each sign of life."""
+    return folder / _FILE
+
+
 def read_heartbeat(folder: Path) -> dict[str, Any] | None:
     """`phase` and `count` of the last sign of life."""
-    found: dict[str, Any] | None = read_json(folder / _FILE)
+    found: dict[str, Any] | None = read_json(heartbeat_file(folder))
     return found
 
 
@@ -61,6 +66,14 @@ def register(folder: Path, rank: int, workers: int) -> None:
 def forget(folder: Path) -> None:
     """Leave out whoever registered so far: workers of a driver that is no more."""
     shutil.rmtree(folder / _WORKERS, ignore_errors=True)
+
+
+def registered_at(folder: Path) -> float:
+    """When worker 0 last registered, Unix time; 0 if there is none."""
+    try:
+        return (folder / _WORKERS / "rank-0.json").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def registered(folder: Path) -> list[Process]:

@@ -369,6 +369,7 @@ class Training:
     def _divergence(self, step: int, got: str, data: StepData) -> TrainingError:
         from trainers.outcome import write_bad_batch
 
+        self.event(f"diverged at step {step + 1}: {got}")
         path = write_bad_batch(self.job, self.rank, step, got, data.draw.indices.tolist())
         return TrainingError(
             f"Training diverged at step {step + 1}; nothing was saved after it.", field="loss", got=got,

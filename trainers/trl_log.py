@@ -107,6 +107,8 @@ class HostCallback(TrainerCallback):
         """Step and held-out loss of the best measurement; of worker 0."""
         self.stopped: str | None = None
         """Why training ended before its last step."""
+        if first:
+            Events(job, rank).write(f"resumed at step {first}")
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
@@ -145,9 +147,11 @@ class HostCallback(TrainerCallback):
         # float16 overflows now and then: its loss scale is lowered, and the step left out.
         checked = ("loss",) if self._job.config.dtype == "float16" else ("loss", "grad_norm")
         if not all(math.isfinite(figures.get(name, 0.0)) for name in checked):
+            got = ", ".join(f"{name} {figures.get(name)}" for name in checked)
+            Events(self._job, self._rank).write(f"diverged at step {state.global_step}: {got}")
             raise TrainingError(
                 f"Training diverged at step {state.global_step}; nothing was saved after it.", field="loss",
-                got=", ".join(f"{name} {figures.get(name)}" for name in checked), expected="finite numbers",
+                got=got, expected="finite numbers",
                 fix="lower train.learning_rate or lengthen train.warmup_steps; the last checkpoint is from before",
             )  # fmt: skip
         if self._log is not None:

@@ -20,12 +20,13 @@ from typing import Any
 
 from cluster.stacks import Found, Process, end_all, look_at_all
 from cluster.storage import write_atomically
+from trainers.config import WatchdogConfig
 from trainers.heartbeat import OVER, START, STEP, WAIT, forget, read_heartbeat, registered
 from trainers.loop import Job
 from trainers.metrics import Events
 
 _POLL_S = 2.0
-_STEPS = 100
+LAST_STEPS = 100
 """So many of the last steps make the median."""
 _TAIL_BYTES = 1_000_000
 _END_S = 10.0
@@ -65,7 +66,7 @@ class Pace:
     def step_s(self) -> float | None:
         """The median of the last steps, as the workers measured them; None before the first."""
         seconds = [one["seconds"] for one in _last_lines(self._job.metrics_file) if one["training"] == self._job.name]
-        return median(seconds[-_STEPS:]) if seconds else None
+        return median(seconds[-LAST_STEPS:]) if seconds else None
 
     def is_hung(self, now: float) -> bool:
         """Whether the training has been silent for too long."""
@@ -77,11 +78,21 @@ class Pace:
     @property
     def limit_s(self) -> float:
         """Seconds that may pass without a sign of life in this phase."""
-        if self.phase in (WAIT, OVER):
-            return math.inf
-        if self.phase == STEP and (step_s := self.step_s) is not None:
-            return max(self._config.least_s, self._config.factor * step_s)
-        return self._config.other_s + self._alone_s
+        return allowed_s(self._config, self._alone_s, self.phase, self.step_s if self.phase == STEP else None)
+
+
+def allowed_s(config: WatchdogConfig, alone_s: float, phase: str, step_s: float | None) -> float:
+    """Seconds that may pass without a sign of life.
+
+    Args:
+        alone_s: what the objective needs for work on one worker alone.
+        step_s: the median of the last steps; None before the first.
+    """
+    if phase in (WAIT, OVER):
+        return math.inf
+    if phase == STEP and step_s is not None:
+        return max(config.least_s, config.factor * step_s)
+    return config.other_s + alone_s
 
 
 def _last_lines(path: Path) -> list[dict[str, Any]]:
@@ -161,6 +172,8 @@ class Watchdog:
             unknown = sum(one.state == "unknown" for one in found)
             if unknown:
                 self._say(job, f"{unknown} workers show no sign of life, and their nodes do not answer")
+            else:
+                self._say(job, "all workers are gone; others are started when there is room for them")
             return  # dead ones are Ray Train's to start again
         folder = self._write(job, pace, silent_s, list(zip(workers, found, strict=True)))
         killed = end_all(workers)

@@ -1,6 +1,6 @@
 """Where a run is driven from and where its nodes show their metrics: `driver.json` in its run directory.
 
-A driver writes it once it is connected to Ray; `raysmith monitor up` and `raysmith top` read it. Nothing takes it away:
+A driver keeps it while it is connected to Ray; `raysmith monitor up` and `raysmith top` read it. Nothing takes it away:
 whether it still holds is told by the process that it names.
 """
 
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -21,6 +24,7 @@ FILE = "driver.json"
 _SAME_S = 1.0
 """Two start times of one process differ by less: the system counts in hundredths."""
 _SILENT_S = 24 * 3600.0
+_LOOK_S, _JOIN_S = 10.0, 5.0
 
 
 class Driver(Config):
@@ -55,12 +59,36 @@ class Driver(Config):
             return False
 
 
-def record(run_folder: Path) -> None:
+@contextmanager
+def recorded(run_folder: Path, every_s: float = _LOOK_S) -> Iterator[None]:
+    """Keep the record true for the length of a `with` block: nodes come and go."""
+    ended = threading.Event()
+    _record(run_folder, before := _cluster())
+
+    def keep() -> None:
+        last = before
+        while not ended.wait(every_s):
+            # A cluster that does not answer now is no cluster without nodes.
+            if (now := _cluster())[1] and now != last:
+                with suppress(OSError):  # a full disk is told by who must write
+                    _record(run_folder, now)
+                    last = now
+
+    thread = threading.Thread(target=keep, name="nodes", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_JOIN_S)  # a head that is gone lets it wait
+
+
+def _record(run_folder: Path, cluster: tuple[str, tuple[str, ...]]) -> None:
     """Write down this process and the metrics ports of the cluster that it is connected to.
 
     A cluster that cannot say is no reason to stop a run: then the file names the process alone.
     """
-    address, nodes = _cluster()
+    address, nodes = cluster
     driver = Driver(
         pid=os.getpid(), started=psutil.Process().create_time(), host=socket.gethostname(), address=address, nodes=nodes
     )
@@ -81,7 +109,6 @@ def _cluster() -> tuple[str, tuple[str, ...]]:
     from ray.exceptions import RayError
 
     try:
-        # Nodes that come later are found through the cluster's own list (`raysmith monitor up --cluster`).
         address = str(ray.get_runtime_context().gcs_address)
         return address, tuple(sorted(_target(node) for node in ray.nodes() if node["Alive"] and _exports(node)))
     except (RayError, RuntimeError, OSError):

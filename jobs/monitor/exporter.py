@@ -5,7 +5,6 @@ It listens on loopback alone. It tells names of runs and sweeps, no paths and no
 
 from __future__ import annotations
 
-import math
 import shutil
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from cluster.monitoring.metrics import RUNS, make
+from jobs.monitor.files import number
 from jobs.monitor.runs import Run
 from jobs.monitor.sweeps import sweep_of
 
@@ -98,11 +98,14 @@ def _run(made: dict[str, Any], run: Run) -> None:
     for kind, count in run.events.items():
         made["raysmith_run_events_total"].labels(run.name, kind).inc(count)
     made["raysmith_run_training"].labels(run.name).set(run.training)
+    if run.now is not None:
+        made["raysmith_run_phase"].labels(run.name, run.now.phase).set(1)
     values = {
         "step": run.step,
         "steps": run.num_steps,
-        "loss": _loss(run),
-        "last_sign_timestamp_seconds": run.last_sign,
+        "loss": number(run.newest.get("loss")),
+        "last_sign_timestamp_seconds": run.now.last_sign if run.now is not None and run.training else None,
+        "allowed_silence_seconds": run.now.allowed_s if run.now is not None and run.training else None,
         "longest_step_seconds": run.longest_s if run.live else None,
         "outside_steps_ratio": run.outside if run.live else None,
         "goodput_ratio": run.goodput,
@@ -110,11 +113,3 @@ def _run(made: dict[str, Any], run: Run) -> None:
     for name, value in values.items():
         if value is not None:
             made[f"raysmith_run_{name}"].labels(run.name).set(value)
-
-
-def _loss(run: Run) -> float | None:
-    """Of the newest step; NaN too, which is what must not be overlooked."""
-    loss = run.newest.get("loss")
-    if loss is None:
-        return None
-    return float(loss) if isinstance(loss, int | float) else math.nan

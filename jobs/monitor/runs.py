@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,28 +16,18 @@ import psutil
 
 from cluster.monitoring.targets import Driver, driver_of
 from jobs.goodput import goodput_of
+from jobs.monitor.events import EventCounts
 from jobs.monitor.files import changed_at, finite, lines_of, number, read_object
+from jobs.monitor.training import Training, expects_steps, training_of
 
 RECENT_S = 3600.0
 _TAIL_BYTES = 128 * 1024
-_EVENTS_BYTES = 1024 * 1024
 _GOODPUT_EVERY_S = 5.0
 _GOODPUT_SHARE = 0.002
 """Of the time goes into reckoning goodput at most, for each run."""
 _GOODPUT_BYTES = 100 * 1024 * 1024
 _CLOCKS_S = 2.0
 """Times of files and of processes are told by different clocks."""
-_DONE_WITH_STEPS = ("wait", "over")
-"""Phases of a heartbeat in which no step is to be expected."""
-EVENTS = {
-    "checkpoint_failed": re.compile(r"checkpoint at step \d+ failed"),
-    "drift": re.compile(r"drift at step"),
-    "reward_hacking": re.compile(r"suspected reward hacking"),
-    "hang": re.compile(r"hang \d+: no sign of life"),
-    "preemption": re.compile(r"notice: "),
-    "resumed": re.compile(r"resumed at step"),
-}
-"""Kind of an event → how its text in events.jsonl begins (`Events` of trainers.metrics)."""
 
 
 class Work(NamedTuple):
@@ -70,8 +59,8 @@ class Run(NamedTuple):
     work: Work | None
     steps: list[dict[str, Any]]
     """The newest lines of metrics.jsonl, of one training."""
-    last_sign: float | None
-    """When training last gave a sign of life; None while nothing is trained."""
+    now: Training | None
+    """What its training does; None without a training that has workers."""
     events: dict[str, int]
     measured_goodput: float | None = None
     """Of a run that trains; when it has ended, its report has it."""
@@ -83,8 +72,8 @@ class Run(NamedTuple):
 
     @property
     def training(self) -> bool:
-        """Whether it is in its training steps."""
-        return self.last_sign is not None
+        """Whether its workers train, and a step or another sign of life is to be expected."""
+        return expects_steps(self.now)
 
     @property
     def newest(self) -> dict[str, Any]:
@@ -122,7 +111,7 @@ class Run(NamedTuple):
         """Share of the time of the newest steps that was spent beside them; None before the second step."""
         whole = sum(self.gaps)
         pairs = itertools.pairwise(self.steps)
-        inside = sum(float(later.get("seconds", 0.0)) for one, later in pairs if one["attempt"] == later["attempt"])
+        inside = sum(number(later.get("seconds")) or 0.0 for one, later in pairs if one["attempt"] == later["attempt"])
         return min(1.0, max(0.0, 1 - inside / whole)) if whole > 0 else None
 
     @property
@@ -155,6 +144,7 @@ class Runs:
         """Runs that ended long ago → change time of the directory when that was seen."""
         self._goodput: dict[str, tuple[float, float | None]] = {}
         """Live runs → when their goodput is to be reckoned again, and what it was."""
+        self._events: dict[str, EventCounts] = {}
 
     def look(self) -> list[Run]:
         """Live runs, and those that ended within `recent_s`, the newest change first."""
@@ -168,7 +158,7 @@ class Runs:
             if now - last > self._recent_s and not _is_there(path, driver_of(path), last):
                 self._asleep[name] = changed
                 continue
-            run = read_run(path)
+            run = read_run(path, self._events.setdefault(name, EventCounts(path / "events.jsonl")))
             # A process may outlive its run: it serves what came out, or goes on with the next link of a chain.
             if run is not None and (run.live or now - run.changed <= self._recent_s):
                 found.append(run._replace(measured_goodput=self._goodput_of(run)) if run.training else run)
@@ -204,13 +194,19 @@ def _measured_goodput(path: Path) -> float | None:
     return None if found is None else found.share
 
 
-def read_run(path: Path) -> Run | None:
-    """A run as its directory tells it; None if it tells nothing yet."""
+def read_run(path: Path, events: EventCounts | None = None) -> Run | None:
+    """A run as its directory tells it; None if it tells nothing yet.
+
+    Args:
+        events: what an earlier look has counted.
+    """
     report = read_object(path / "report.json")
     status = report.get("status")
     if not isinstance(status, str):
         return None
     work, driver = _work(path), driver_of(path)
+    events = EventCounts(path / "events.jsonl") if events is None else events
+    events.look()
     signs = [changed_at(path / name) for name in ("report.json", "metrics.jsonl", "events.jsonl")]
     changed = max(*signs, work.changed if work is not None else 0.0)
     sweep = report.get("sweep")
@@ -219,11 +215,11 @@ def read_run(path: Path) -> Run | None:
     if status == "running" and trial_of is None and not _is_there(path, driver, changed):
         status = "lost"
     steps = _steps(path / "metrics.jsonl")
-    sign = _sign(path, work, steps) if status == "running" and work is not None and work.label == "train" else None
+    now = training_of(path, steps, events.gone_at) if status == "running" else None
     return Run(
         name=path.name, path=path, status=status, sweep=trial_of, is_sweep=(path / "sweep.json").is_file(),
         changed=changed, driver=driver, report=report, work=work if status == "running" else None, steps=steps,
-        last_sign=sign, events=_events(path / "events.jsonl"),
+        now=now, events=dict(events.counts),
     )  # fmt: skip
 
 
@@ -242,9 +238,10 @@ def _is_there(path: Path, driver: Driver | None, changed: float) -> bool:
 
 
 def _work(path: Path) -> Work | None:
-    """The piece of work whose progress changed last."""
+    """The piece of work whose progress changed last, in this attempt: a driver that was killed leaves its own."""
+    begun = changed_at(path / ".lock")
     files = [(changed_at(file), file) for file in (path / "progress").glob("*.json")]
-    for changed, file in sorted(files, reverse=True):
+    for changed, file in sorted(one for one in files if one[0] >= begun)[::-1]:
         values = read_object(file)
         done, total = number(values.get("done")), number(values.get("total"))
         if done is not None and total is not None:
@@ -252,23 +249,10 @@ def _work(path: Path) -> Work | None:
     return None
 
 
+def _is_step(line: dict[str, Any]) -> bool:
+    return number(line.get("step")) is not None and number(line.get("time")) is not None
+
+
 def _steps(file: Path) -> list[dict[str, Any]]:
-    lines = [one for one in lines_of(file, _TAIL_BYTES) if {"step", "time", "training", "attempt"} <= set(one)]
+    lines = [one for one in lines_of(file, _TAIL_BYTES) if {"training", "attempt"} <= set(one) and _is_step(one)]
     return [one for one in lines if one["training"] == lines[-1]["training"]]
-
-
-def _sign(path: Path, work: Work, steps: list[dict[str, Any]]) -> float | None:
-    """When training last gave a sign of life; None while no step is to be expected."""
-    signs = [work.changed, *(float(one["time"]) for one in steps[-1:])]
-    beats = [(changed_at(file), file) for file in path.glob("train/*/heartbeat.json")]
-    if beats:
-        changed, file = max(beats)
-        if read_object(file).get("phase") in _DONE_WITH_STEPS:
-            return None
-        signs.append(changed)
-    return max(signs)
-
-
-def _events(file: Path) -> dict[str, int]:
-    texts = [str(one.get("event", "")) for one in lines_of(file, _EVENTS_BYTES)]
-    return {kind: sum(pattern.match(text) is not None for text in texts) for kind, pattern in EVENTS.items()}

@@ -69,9 +69,9 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
         title(f"{sweep.config.name}: {describe(sweep)}")
         fact("run directory", str(directory.path))
         context = Context(job, root, directory, attempt)
-        with recorded(context, html=False), connected(job.cluster, keep_logs=attempt / "logs") as capacity:
+        told = targets.recorded(directory.path)
+        with recorded(context, html=False), connected(job.cluster, keep_logs=attempt / "logs") as capacity, told:
             require_job_fits(job, capacity)
-            targets.record(directory.path)
             with place_for(_wanted(sweep, job, capacity), capacity) as given:
                 context.capacity = given.capacity
                 search(sweep, record, context, given.copies)

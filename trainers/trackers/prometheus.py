@@ -1,13 +1,11 @@
 """Gauges on Ray's own metrics port, where Prometheus finds every node: `ray_raysmith_train_loss{run="NAME"}` and so on.
 
 Ray collects them about every ten seconds and keeps the last value, so they say how a training stands, not how each
-step went. Ray drops what is no finite number, so `finite` tells of such a loss; a worker that trains one thing after
-another keeps the gauges of all, so `open` tells which goes on.
+step went. A worker that trains one thing after another keeps the gauges of all, so `open` tells which goes on.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,19 +23,18 @@ class Config(PluginConfig):
 
 
 class Tracker:
-    """One gauge a figure, and `step`, `steps`, `finite` and `open`."""
+    """One gauge a figure, and `step`, `steps` and `open`."""
 
     def __init__(self, _config: Config, run: str, _folder: Path, resolved: dict[str, Any], first_step: int) -> None:
         self._run = run
         self._gauges: dict[str, Gauge] = {}
-        for key, value in {"step": first_step, "steps": resolved.get("steps", 0), "finite": 1, "open": 1}.items():
+        for key, value in {"step": first_step, "steps": resolved.get("steps", 0), "open": 1}.items():
             self._set(key, value)
 
     def step(self, step: int, figures: dict[str, float]) -> None:
         """Set the gauges."""
         for key, value in {**figures, "step": step}.items():
             self._set(key, value)
-        self._set("finite", float(math.isfinite(figures.get("loss", 0.0))))
 
     def _set(self, key: str, value: float) -> None:
         from ray.util.metrics import Gauge

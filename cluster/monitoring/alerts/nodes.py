@@ -20,8 +20,8 @@ ALERTS = (
         'up{job="raysmith-ray"} == 0',
         "critical", "2m",
         "The node at {{ $labels.instance }} does not answer",
-        "Prometheus cannot read the metrics of a node that a run or a cluster names.",
-        "see `raysmith cluster status`; from another machine, see that the node's metrics port is open to this one",
+        "Prometheus cannot read the metrics of a node that Ray counts as alive.",
+        "see `raysmith cluster status`; from another machine, see that this one reaches the node's metrics port",
     ),
     Alert(
         "RunsNotWatched",

@@ -5,10 +5,6 @@ from __future__ import annotations
 from cluster.monitoring.promql import newest
 from cluster.monitoring.rules import Alert
 
-# A run has stalled when it is silent for so many times the longest of its newest steps, and for so long at least.
-STALLED_STEPS = 5
-STALLED_S = 300
-FIRST_STEP_S = 1800
 RISEN_NATS = 1.0
 WAIT_SHARE = 0.3
 OUTSIDE_SHARE = 0.3
@@ -22,7 +18,9 @@ EVENTS = "raysmith_run_events_total"
 _OPEN = f"{newest('ray_raysmith_train_open')} == 1"
 _LEARNS = newest("ray_raysmith_train_reward")
 _SILENT = f"time() - {newest('raysmith_run_last_sign_timestamp_seconds')}"
-_LONGEST = newest("raysmith_run_longest_step_seconds")
+_STARTS = newest("raysmith_run_phase", where='phase="start"')
+# What the watchdog allows: it acts then, and these alerts tell of a run whose watchdog did not, or is off.
+_TOO_LONG = f"({_SILENT} > {newest('raysmith_run_allowed_silence_seconds')}) and on (run) ({TRAINING})"
 _RUN = "{{ $labels.run }}"
 
 
@@ -36,24 +34,23 @@ def _status(status: str) -> str:
     return f"{newest('raysmith_run_status', where=selected)} == 1"
 
 
-_run_loss = newest("raysmith_run_loss")
-
 ALERTS = (
     Alert(
         "RunStalled",
-        f"({_SILENT} > clamp_min({STALLED_STEPS} * {_LONGEST}, {STALLED_S})) and on (run) ({TRAINING})",
+        f"{_TOO_LONG} unless on (run) {_STARTS}",
         "critical", "1m",
-        f"{_RUN} has made no step for {{{{ $value | humanizeDuration }}}}",
-        f"That is more than {STALLED_STEPS} times the longest of its newest steps; it still holds its workers.",
-        "look for stack dumps in the attempt's folder (the watchdog restarts a hang), at the node's CPU and GPU use, "
-        "and at the workers' logs",
+        f"{_RUN} has shown no sign of life for {{{{ $value | humanizeDuration }}}}",
+        "That is longer than train.watchdog allows; the watchdog is off, or could not start its workers again.",
+        "look for stack dumps in the attempt's folder, at the node's CPU and GPU use, and at the workers' logs; stop "
+        "the run and run the same command: it goes on from the last checkpoint",
     ),
     Alert(
         "RunNotStarted",
-        f"(({_SILENT} > {FIRST_STEP_S}) unless on (run) {_LONGEST}) and on (run) ({TRAINING})",
+        f"{_TOO_LONG} and on (run) {_STARTS}",
         "critical", "1m",
         f"{_RUN} came to no first step within {{{{ $value | humanizeDuration }}}}",
-        "Its workers are there and do not train: they wait for each other, for data, or for a compiler.",
+        "Its workers are there and do not train: they wait for each other, for data, or for a compiler. That is longer "
+        "than train.watchdog.other_s allows.",
         "read the workers' logs in the attempt's folder; with several nodes see that they reach each other",
     ),
     Alert(
@@ -74,12 +71,12 @@ ALERTS = (
     ),
     Alert(
         "LossNotFinite",
-        # NaN is the one value that is not equal to itself.
-        f"({_run_loss} != {_run_loss}) or (abs({_run_loss}) == Inf) or {newest('ray_raysmith_train_finite')} == 0",
+        f"{of_kind('not_finite', '15m')} > 0",
         "critical", "0s",
-        f"{_RUN} trains on a loss that is no number",
-        "The loss of its newest step is NaN or infinite.",
-        "stop it; lower train.learning_rate, lengthen train.warmup_steps, or look at the examples of that step",
+        f"{_RUN} came to a loss that is no number",
+        "Its loss or its gradient became NaN or infinite; the step was not kept, and the training has ended.",
+        "lower train.learning_rate, lengthen train.warmup_steps, or look at the examples in diverged.json; the same "
+        "command goes on from the last checkpoint",
     ),
     Alert(
         "LossRising",
@@ -105,7 +102,8 @@ ALERTS = (
         "warning", "15m",
         f"{_RUN} spends {{{{ $value | humanizePercentage }}}} of its time on checkpoints and measurements",
         "Training stands still while a checkpoint is copied or held-out data is measured.",
-        "raise train.checkpoint.every_steps (`raysmith plan` weighs it) or train.evaluation.every_steps",
+        "raise train.checkpoint.every_steps (`raysmith plan CONFIG --reliability` weighs it), or "
+        "train.evaluation.every_steps",
     ),
     Alert(
         "CheckpointFailed",
@@ -129,7 +127,8 @@ ALERTS = (
         "warning", "1h",
         f"Only {{{{ $value | humanizePercentage }}}} of the time of {_RUN} went into steps that were kept",
         "The rest went into starting, saving, waiting, and steps that were trained twice.",
-        "`raysmith plan` gives the checkpoint interval that fits the failures; see its attempts for what is slow",
+        "`raysmith plan CONFIG --reliability` gives the checkpoint interval that fits the failures; see its attempts "
+        "for what is slow",
     ),
     Alert(
         "StorageFull",
