@@ -9,13 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster import records
-from cluster.config_file import load_config
+from cluster.config import Config
+from cluster.config_file import load_config, read_tree
 from cluster.description import ClusterFile
 from cluster.errors import ConfigError, RaysmithError
 from cluster.progress import ProgressFile
 from cluster.providers import Provider, provider_of
 from cluster.records import ClusterRecord
+from jobs.config import load_job
 from jobs.console import bar, console, errors, fact, title
+from jobs.paths import named_paths
 
 _COLOURS = {"alive": "green", "starting": "yellow", "draining": "yellow", "dead": "red", "failed": "red"}
 
@@ -31,9 +34,27 @@ def render(path: Path, overrides: list[str], folder: Path | None, job: Path | No
             "The provider's files hold no jobs.", field=", ".join(f"--{key}" for key in also), got=file.provider.kind,
             expected="kuberay", fix=f"raysmith submit CONFIG --cluster {file.name}, once the cluster is up",
         )  # fmt: skip
+    if job is not None and not {"job", "chain"} & read_tree(job).tree.keys():  # those are refused by the provider
+        _require_in_storage("--job", job, load_job(job, []), file)
     written: Any = provider.render
     for one in written(target, **also):
         console.print(str(one), markup=False)
+
+
+def _require_in_storage(field: str, path: Path, config: Config, file: ClusterFile) -> None:
+    """A pod sees the volume and its image, and nothing of this machine.
+
+    Raises:
+        ConfigError: the file names something else.
+    """
+    names = named_paths(config).items()
+    if away := [f"{key}: {one}" for key, one in names if file.storage is None or not one.is_relative_to(file.storage)]:
+        raise ConfigError(
+            "It names files that its pods do not see.", field=field, got=f"{path} ({', '.join(away)})",
+            expected=f"paths under storage ({file.storage}), or what needs no file",
+            fix=f"copy them there, or `raysmith submit`, which sends them: raysmith cluster up, then "
+            f"raysmith submit {path} --cluster {file.name}",
+        )  # fmt: skip
 
 
 def up(path: Path, overrides: list[str]) -> None:

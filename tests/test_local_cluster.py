@@ -143,7 +143,7 @@ def test_a_description_is_checked_before_anything_starts(
 ) -> None:
     monkeypatch.setenv(records.ENVIRONMENT_VARIABLE, str(tmp_path))
     with pytest.raises((ConfigError, ResourceError, ValueError), match=words):
-        provider_of(describe("refused", **values))
+        provider_of(describe("refused", **values)).up()
     assert not list(tmp_path.iterdir())
 
 
@@ -179,6 +179,35 @@ def test_a_raylet_that_is_killed_comes_back(two_nodes: TwoNodes) -> None:
     assert {name: after[name] for name in ("head", "workers-0")} == {
         name: before[name] for name in ("head", "workers-0")
     }
+
+
+def test_a_supervisor_that_cannot_write_keeps_its_nodes_and_tries_again(two_nodes: TwoNodes) -> None:
+    before = two_nodes.nodes()
+    told = folder_of(two_nodes) / "nodes.json"
+    told.unlink()
+    told.mkdir()  # what a full disk does: the file cannot be replaced
+    os.kill(before["workers-0"]["raylet_pid"], signal.SIGKILL)
+    log = folder_of(two_nodes) / "supervisor.log"
+    wait_until(lambda: "tried again and again" in log.read_text())
+    assert psutil.pid_exists(before["workers-1"]["raylet_pid"])
+    told.rmdir()
+    wait_until(told.is_file)
+    wait_until(lambda: came_back(two_nodes, "workers-0", before["workers-0"]["restarts"]))
+    assert two_nodes.nodes()["workers-1"] == before["workers-1"]
+
+
+def test_an_up_that_was_killed_is_finished_by_the_next(two_nodes: TwoNodes) -> None:
+    (folder_of(two_nodes) / "cluster.json").unlink()
+    two_nodes.provider.up()
+    assert records.record_of(two_nodes.record.name) == two_nodes.record
+
+
+def test_a_cluster_whose_gpus_are_gone_can_be_looked_at_and_taken_down(two_nodes: TwoNodes) -> None:
+    gone = {"workers": GROUP, "gpus": {"cpus": 1, "gpu": {"kind": "H100", "count": 64}}}
+    provider = provider_of(describe(two_nodes.record.name, nodes=gone))
+    assert {one.state for one in provider.status()} == {"alive"}
+    with pytest.raises(ResourceError, match="too few GPUs"):
+        provider.up()
 
 
 def test_groups_grow_and_shrink_and_the_rest_stays(two_nodes: TwoNodes) -> None:

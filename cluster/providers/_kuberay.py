@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cluster import growth
 from cluster.config_file import read_tree
 from cluster.description import ClusterFile
 from cluster.errors import ConfigError
-from cluster.providers._kubernetes import SERVE_PORT, Manifest, metadata, placement, pod
+from cluster.providers._kubernetes import (
+    LOCKED,
+    SERVE_PORT,
+    Manifest,
+    memory_bytes,
+    metadata,
+    placement,
+    pod,
+    warned,
+)  # fmt: skip
 from cluster.providers._node_types import labels_of
 
 if TYPE_CHECKING:
@@ -32,7 +42,8 @@ def cluster_spec(file: ClusterFile, config: Config, secret: str, claim: str) -> 
         ConfigError: a group that the platform cannot have.
     """
     pull = {"imagePullSecrets": [{"name": config.pull_secret}]} if config.pull_secret is not None else {}
-    head = pod(file, file.head, "head", claim, placement(config.platform, file.head, "head"), **pull)
+    may_grow = {growth.ENVIRONMENT: growth.encode(_groups(file))}
+    head = pod(file, file.head, "head", claim, placement(config.platform, file.head, "head"), may_grow, **pull)
     spec: Manifest = {
         "rayVersion": version("ray"),
         "authOptions": {"mode": "token", "secretName": secret},
@@ -41,6 +52,7 @@ def cluster_spec(file: ClusterFile, config: Config, secret: str, claim: str) -> 
             "version": "v2",
             "idleTimeoutSeconds": file.idle_minutes * 60,
             "upscalingMode": "Default",
+            "securityContext": LOCKED,
             "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"cpu": "500m", "memory": "1Gi"}},
         },
         "headGroupSpec": {
@@ -51,13 +63,15 @@ def cluster_spec(file: ClusterFile, config: Config, secret: str, claim: str) -> 
         "workerGroupSpecs": [],
     }
     for name, group in file.nodes.items():
-        where = placement(config.platform, group, f"nodes.{name}")
+        field = f"nodes.{name}"
+        where = placement(config.platform, group, field)
+        template = pod(file, group, field, claim, where, warned(config.platform, group), **pull)
         spec["workerGroupSpecs"].append({
             "groupName": name,
             "replicas": group.min_nodes, "minReplicas": group.min_nodes, "maxReplicas": group.max_nodes,
             "labels": labels_of(group),
             "rayStartParams": {"num-cpus": str(group.cpus)},
-            "template": _never_restarted(pod(file, group, f"nodes.{name}", claim, where, **pull)),
+            "template": _never_restarted(template),
         })  # fmt: skip
     if file.head.redis is not None:
         spec["gcsFaultToleranceOptions"] = {
@@ -65,6 +79,19 @@ def cluster_spec(file: ClusterFile, config: Config, secret: str, claim: str) -> 
             "redisPassword": {"valueFrom": {"secretKeyRef": {"name": secret, "key": "redis_password"}}},
         }
     return spec
+
+
+def _groups(file: ClusterFile) -> list[growth.Group]:
+    """What Ray has in the pods of each group: KubeRay gives it the container's limits."""
+    return [
+        growth.Group(
+            name,
+            {"CPU": group.cpus, "memory": memory_bytes(group, f"nodes.{name}")}
+            | ({"GPU": group.gpu.count} if group.gpu is not None else {}),
+            group.max_nodes,
+        )
+        for name, group in file.nodes.items()
+    ]
 
 
 def _never_restarted(template: Manifest) -> Manifest:

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from cluster.description import ClusterFile, GpuConfig, HeadConfig, NodeGroup
 from cluster.errors import ConfigError
+from cluster.preemption import SPOT
 
 CLUSTER_LABEL = "raysmith.io/cluster"
 REDIS_LABEL = "raysmith.io/redis"
@@ -26,6 +27,8 @@ class _Labels(NamedTuple):
     names: dict[str, tuple[str, ...]]
     """Ray's name of a GPU → the label's values."""
     spot: dict[str, str]
+    cloud: str
+    """Whose metadata tell a spot node that it is to go (`cluster.preemption`)."""
 
 
 _PRODUCTS: dict[str, tuple[str, ...]] = {
@@ -47,10 +50,12 @@ _KARPENTER: dict[str, tuple[str, ...]] = {
     "H100": ("h100",), "H200": ("h200",), "B200": ("b200",),
 }  # fmt: skip
 _PLATFORMS: dict[Platform, _Labels] = {
-    "plain": _Labels("nvidia.com/gpu.product", _PRODUCTS, {}),
-    "eks": _Labels("nvidia.com/gpu.product", _PRODUCTS, {"eks.amazonaws.com/capacityType": "SPOT"}),
-    "gke": _Labels("cloud.google.com/gke-accelerator", _GKE, {"cloud.google.com/gke-spot": "true"}),
-    "karpenter": _Labels("karpenter.k8s.aws/instance-gpu-name", _KARPENTER, {"karpenter.sh/capacity-type": "spot"}),
+    "plain": _Labels("nvidia.com/gpu.product", _PRODUCTS, {}, ""),
+    "eks": _Labels("nvidia.com/gpu.product", _PRODUCTS, {"eks.amazonaws.com/capacityType": "SPOT"}, "aws"),
+    "gke": _Labels("cloud.google.com/gke-accelerator", _GKE, {"cloud.google.com/gke-spot": "true"}, "gcp"),
+    "karpenter": _Labels(
+        "karpenter.k8s.aws/instance-gpu-name", _KARPENTER, {"karpenter.sh/capacity-type": "spot"}, "aws"
+    ),
 }
 
 
@@ -102,23 +107,38 @@ def placement(platform: Platform, group: NodeGroup | HeadConfig, field: str) -> 
     return found
 
 
-def pod(
-    file: ClusterFile, group: NodeGroup | HeadConfig, field: str, claim: str, where: Manifest,
-    **more: Any,
-) -> Manifest:  # fmt: skip
-    """The pod template of the head or of a group.
+def warned(platform: Platform, group: NodeGroup) -> dict[str, str]:
+    """What a pod's environment says of who warns its node."""
+    return {SPOT: _PLATFORMS[platform].cloud} if group.spot else {}
 
-    Args:
-        claim: the volume claim of storage.
-        where: see `placement`.
-        more: other keys of its `spec`.
+
+def memory_bytes(group: NodeGroup | HeadConfig, field: str) -> int:
+    """Of a pod.
+
+    Raises:
+        ConfigError: it is not said.
     """
     if group.memory_gb is None:
         raise ConfigError(
             "A pod's memory has to be said: Ray's object store is a part of it, and more ends the pod.",
             field=f"{field}.memory_gb", got=None, expected="GiB of memory",
         )  # fmt: skip
-    amounts: dict[str, str] = {"cpu": str(group.cpus), "memory": f"{group.memory_gb:g}Gi"}
+    return int(group.memory_gb * 2**10) * 2**20
+
+
+def pod(
+    file: ClusterFile, group: NodeGroup | HeadConfig, field: str, claim: str, where: Manifest,
+    variables: dict[str, str], **more: Any,
+) -> Manifest:  # fmt: skip
+    """The pod template of the head or of a group.
+
+    Args:
+        claim: the volume claim of storage.
+        where: see `placement`.
+        variables: more of its environment.
+        more: other keys of its `spec`.
+    """
+    amounts: dict[str, str] = {"cpu": str(group.cpus), "memory": f"{memory_bytes(group, field) // 2**20}Mi"}
     if isinstance(group, NodeGroup) and group.gpu is not None:
         amounts["nvidia.com/gpu"] = str(group.gpu.count)
     is_head = isinstance(group, HeadConfig)
@@ -127,6 +147,7 @@ def pod(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
         "RAY_JOB_STOP_WAIT_TIME_S": "30",
         "RAYSMITH_STORAGE": str(file.storage),
+        **variables,
     }
     container: Manifest = {
         "name": "ray-head" if is_head else "ray-worker",

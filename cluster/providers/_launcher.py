@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -28,12 +27,13 @@ from cluster.description import ClusterFile
 from cluster.errors import ClusterError, ConfigError
 from cluster.providers import NodeStatus
 from cluster.providers import _tunnel as tunnel
+from cluster.providers._launcher_commands import Commands
+from cluster.providers._node_types import growth_of
+from cluster.providers._secrets import keep_redis_password
 from cluster.storage import write_atomically
 
 FILE_NAME = "cluster.yaml"
-REDIS_PASSWORD = "RAYSMITH_REDIS_PASSWORD"  # noqa: S105 a variable's name
-_CHECKOUT = Path(__file__).resolve().parents[2]
-_HOME = "~/raysmith"
+_ALIVE, _GONE = "raysmith-head-is-alive", "raysmith-head-is-gone"
 _TUNNEL_S = 120.0
 Export = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:/[A-Za-z0-9._/-]*$")]
 
@@ -56,7 +56,11 @@ class Launcher(ABC):
     REQUIRES: tuple[str, ...] = ()
     """Modules that `ray up` needs here for this platform."""
     NODE_PACKAGES: tuple[str, ...] = ()
-    """Pinned packages that the head's autoscaler needs; installed without their dependencies, which the lock has."""
+    """Pinned packages that the head's autoscaler needs; the images have them."""
+    CLOUD = ""
+    """Whose metadata tell a spot node that it is to go: `aws` or `gcp`."""
+    GROWS = True
+    """Whether the autoscaler starts machines."""
 
     ENVIRONMENT: ClassVar[dict[str, str]] = {}
     """Of `ray up`."""
@@ -74,8 +78,9 @@ class Launcher(ABC):
                 expected="HOST:PORT of one that is there (ElastiCache, Memorystore, your own)",
             )  # fmt: skip
         self.file = file
-        self.storage = file.storage
         self.platform: dict[str, Any] = self._platform()
+        groups = growth_of(file) if self.GROWS else []
+        self.commands = Commands(file, file.storage, self.NODE_PACKAGES, self.CLOUD, groups)
 
     @abstractmethod
     def _platform(self) -> dict[str, Any]:
@@ -94,16 +99,16 @@ class Launcher(ABC):
             "upscaling_speed": 1.0,
             "idle_timeout_minutes": file.idle_minutes,
             **self.platform,
-            "docker": self._docker(),
-            "file_mounts": self._mounts(),
+            "docker": self.commands.docker(),
+            "file_mounts": self.commands.mounts(),
             "cluster_synced_files": [],
             "rsync_exclude": [],
-            "initialization_commands": self._initialization(),
-            "setup_commands": self._setup(),
+            "initialization_commands": self.commands.initialization(),
+            "setup_commands": self.commands.setup(),
             "head_setup_commands": [],
             "worker_setup_commands": [],
-            "head_start_ray_commands": self._head_start(),
-            "worker_start_ray_commands": self._worker_start(),
+            "head_start_ray_commands": self.commands.head_start(),
+            "worker_start_ray_commands": self.commands.worker_start(),
         }
 
     def render(self, folder: Path) -> list[Path]:
@@ -113,7 +118,7 @@ class Launcher(ABC):
         head = (
             f"# Made by `raysmith cluster render`; `raysmith cluster up` runs `ray up` on it.\n"
             f"# It holds no secret. The token that it names is made by `raysmith cluster up`:\n"
-            f"#   {self._secret('token')}\n"
+            f"#   {records.folder_of(self.file.name) / 'token'}\n"
         )
         write_atomically(path, head + text)
         return [path]
@@ -126,12 +131,13 @@ class Launcher(ABC):
                 f"`ray up` needs packages for {self.file.provider.kind} that are not installed here.",
                 field="provider", got=", ".join(missing), fix=f"pip install {' '.join(self.NODE_PACKAGES)}",
             )  # fmt: skip
+        keep_redis_password(self.file)
         record, was_up = tunnel.begin(self.file, self.file.provider.kind)
         records.make_token(self.file.name)
-        self._keep_redis_password()
         (path,) = self.render(records.folder_of(self.file.name))
         # A second `up` must not restart Ray under the jobs that run.
-        self._ray("up", "--yes", "--no-config-cache", *(["--no-restart"] if was_up else []), str(path))
+        as_it_is = ["--no-restart"] if was_up and not self._head_has_gone(path) else []
+        self._ray("up", "--yes", "--no-config-cache", *as_it_is, str(path))
         address = self._ray("get-head-ip", str(path)).split()[-1]
         record = record.model_copy(update={"address": f"{address}:{tunnel.CONTROL_PORT}"})
         ports = ["--port", str(tunnel.port_of(record)), "--remote-port", str(tunnel.DASHBOARD_PORT)]
@@ -152,93 +158,20 @@ class Launcher(ABC):
         """What the dashboard tells through the tunnel."""
         return tunnel.nodes_of(records.record_of(self.file.name))
 
+    def _head_has_gone(self, path: Path) -> bool:
+        """Whether the head's machine is there without a Ray that answers.
+
+        One that is not there itself is made anew by `ray up`, with Ray.
+        """
+        try:
+            said = self._ray("exec", "--run-env", "host", str(path), self.commands.probe(_ALIVE, _GONE))
+        except ClusterError:
+            return False  # nobody knows: `ray up` waits for the machine, or makes a new one
+        return _GONE in (line.strip() for line in said.splitlines())
+
     def _stop_machines(self) -> None:
         """What `ray down` leaves running."""
         return
-
-    def _secret(self, name: str) -> Path:
-        return records.folder_of(self.file.name) / name
-
-    def _keep_redis_password(self) -> None:
-        if self.file.head.redis is not None:
-            password = os.environ.get(REDIS_PASSWORD, "")
-            write_atomically(self._secret("redis_password"), password, mode=0o600)
-
-    def _docker(self) -> dict[str, Any]:
-        if self.file.image is None:
-            return {}
-        return {
-            "image": self.file.image,
-            "container_name": f"raysmith-{self.file.name}",
-            "pull_before_run": True,
-            "run_options": [
-                "--ulimit nofile=65536:65536", "--security-opt no-new-privileges",
-                f"--volume {shlex.quote(str(self.storage))}:{shlex.quote(str(self.storage))}",
-            ],
-        }  # fmt: skip
-
-    def _mounts(self) -> dict[str, str]:
-        mounts = {"~/.ray/auth_token": str(self._secret("token"))}
-        if self.file.head.redis is not None:
-            mounts["~/.ray/redis_password"] = str(self._secret("redis_password"))
-        if self.file.image is None:
-            mounts[f"{_HOME}/requirements.lock"] = str(_CHECKOUT / "requirements.lock")
-            mounts[f"{_HOME}/environment.sh"] = str(_CHECKOUT / "cluster" / "images" / "environment.sh")
-        return mounts
-
-    def _initialization(self) -> list[str]:
-        """Outside the container, before anything else."""
-        nfs = getattr(self.file.provider, "nfs", None)
-        if nfs is None:
-            return []
-        place = shlex.quote(str(self.storage))
-        return [
-            "command -v mount.nfs4 || (sudo apt-get update -q && sudo apt-get install -yq nfs-common)",
-            f"sudo mkdir -p {place} && (mountpoint -q {place} || "
-            f"sudo mount -t nfs4 -o nfsvers=4.1,hard,timeo=600,retrans=2,noresvport {nfs} {place})",
-            f"test -w {place} || sudo chown $(id -u):$(id -g) {place}",
-        ]
-
-    def _setup(self) -> list[str]:
-        private = "chmod 600 ~/.ray/auth_token" + (" ~/.ray/redis_password" if self.file.head.redis else "")
-        if self.file.image is not None:
-            return []  # what is mounted keeps the mode that it was copied with
-        packages = "".join(f" {shlex.quote(one)}" for one in self.NODE_PACKAGES)
-        return [private, f"bash {_HOME}/environment.sh {_HOME}{packages}"]
-
-    def _environment(self) -> str:
-        values = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-            "RAY_JOB_STOP_WAIT_TIME_S": "30",  # a job that is stopped saves a checkpoint first
-            "RAYSMITH_STORAGE": shlex.quote(str(self.storage)),
-        }
-        if self.file.image is None:
-            values["PATH"] = f"{_HOME}/venv/bin:$PATH"
-        return "".join(f"export {key}={value}; " for key, value in values.items()) + "ulimit -n 65536 || true; "
-
-    def _head_start(self) -> list[str]:
-        redis, options = "", ""
-        if self.file.head.redis is not None:
-            redis = (
-                f"export RAY_REDIS_ADDRESS={shlex.quote(str(self.file.head.redis.address))}; "
-                f"export RAY_external_storage_namespace={self.file.name}; "
-            )
-            options = ' --redis-password="$(cat ~/.ray/redis_password)"'
-        return [
-            f"{self._environment()}ray stop --grace-period 30",
-            f"{self._environment()}{redis}ray start --head --port={tunnel.CONTROL_PORT} --object-manager-port=8076"
-            f" --dashboard-host={tunnel.LOOPBACK} --dashboard-port={tunnel.DASHBOARD_PORT}"
-            f" --autoscaling-config=~/ray_bootstrap_config.yaml --disable-usage-stats{options}",
-        ]  # fmt: skip
-
-    def _worker_start(self) -> list[str]:
-        return [
-            f"{self._environment()}ray stop --grace-period 30",
-            f"{self._environment()}ray start --address=$RAY_HEAD_IP:{tunnel.CONTROL_PORT} --object-manager-port=8076"
-            " --disable-usage-stats",
-        ]  # fmt: skip
 
     def _ray(self, *arguments: str) -> str:
         """Run Ray's command, with its log kept beside the record.

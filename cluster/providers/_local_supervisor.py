@@ -58,26 +58,39 @@ class Supervisor:
         self._nodes = {HEAD: Tended(HEAD, HEAD, folder)}
         self._watch = Watch(folder)
         self._written: Any = None
+        self._trouble = ""
         self.ending = False
 
     def run(self) -> None:
         """Keep it until `ending` is set."""
         while not self.ending:
-            if self._description.stat().st_mtime_ns != self._read_at:
-                self._file = self._read()
-                for node in self._nodes.values():
-                    node.try_again()
-            self._follow_description()
-            self._end_hung()
-            self._step()
-            self._write()
-            own = {node.process.pid for node in self._nodes.values() if node.process is not None}
-            reap(own | {self._redis.pid} if self._redis is not None and self._redis.pid is not None else own)
+            try:
+                self._tend()
+            except OSError as error:  # a full disk, no more processes: what runs must not end for it
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    log.warning("tried again and again: %s", error)
+            else:
+                self._trouble = ""
             time.sleep(_POLL_S)
 
+    def _tend(self) -> None:
+        if self._description.stat().st_mtime_ns != self._read_at:
+            self._file = self._read()
+            for node in self._nodes.values():
+                node.try_again()
+        self._follow_description()
+        self._end_hung()
+        self._step()
+        self._write()
+        own = {node.process.pid for node in self._nodes.values() if node.process is not None}
+        reap(own | {self._redis.pid} if self._redis is not None and self._redis.pid is not None else own)
+
     def _read(self) -> ClusterFile:
-        self._read_at = self._description.stat().st_mtime_ns
-        return ClusterFile.model_validate(read_json(self._description))
+        changed_at = self._description.stat().st_mtime_ns
+        file = ClusterFile.model_validate(read_json(self._description))
+        self._read_at = changed_at
+        return file
 
     def _follow_description(self) -> None:
         wanted = node_names(self._file)

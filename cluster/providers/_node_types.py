@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.description import ClusterFile, HeadConfig, NodeGroup
+from cluster.growth import Group
 
 HEAD = "head"
 _MARKET_LABEL, _GPU_LABEL = "ray.io/market-type", "ray.io/accelerator-type"
@@ -20,6 +21,11 @@ def resources_of(group: NodeGroup | HeadConfig) -> dict[str, int]:
     if isinstance(group, NodeGroup) and group.gpu is not None:
         found |= {"GPU": group.gpu.count, f"accelerator_type:{group.gpu.kind}": 1}
     return found
+
+
+def growth_of(file: ClusterFile) -> list[Group]:
+    """How far the cluster may grow: the autoscaler gives each node what `resources_of` says, whatever it counts."""
+    return [Group(name, resources_of(group), group.max_nodes) for name, group in file.nodes.items()]
 
 
 def labels_of(group: NodeGroup) -> dict[str, str]:

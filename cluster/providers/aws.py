@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cluster.description import HeadConfig, NodeGroup
+from cluster.errors import ConfigError
 from cluster.providers._launcher import Launcher, LauncherConfig
 from cluster.providers._machines import AWS, Machine, machine_for
 from cluster.providers._node_types import HEAD, resources_of, worker_types
@@ -26,7 +27,7 @@ class Config(LauncherConfig):
     disk_gb: int = Field(default=200, ge=50)
     """Of each node, encrypted, gone with it."""
     key_name: str | None = None
-    """EC2 key pair that `ssh_key` belongs to; unset: Ray makes one."""
+    """EC2 key pair that `ssh_key` belongs to; with neither, Ray makes one."""
     security_groups: list[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")]] = Field(default_factory=list)
     """Of each node. Unset: Ray makes one, which lets the nodes reach each other, and everyone port 22 (ssh, by key);
     no port of Ray is open to others."""
@@ -38,12 +39,14 @@ class Config(LauncherConfig):
     """Instance profile of the head, which starts and ends machines. Unset: Ray makes one with all rights on EC2 and
     S3: too many for an account that holds anything else."""
     node_profile: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:iam::\d+:instance-profile/.+$")
-    """Instance profile of the other nodes; unset: none."""
+    """Instance profile of the other nodes; unset: none. The head starts them, so its own needs `iam:PassRole` for it,
+    which the one that Ray makes does not have."""
 
 
 class Provider(Launcher):
     """Renders and runs `ray up` for EC2."""
 
+    CLOUD = "aws"
     REQUIRES = ("boto3",)
     NODE_PACKAGES = ("boto3==1.44.5", "botocore==1.44.5", "s3transfer==0.19.3", "jmespath==1.1.0")
 
@@ -51,6 +54,7 @@ class Provider(Launcher):
         config = self.file.provider
         if not isinstance(config, Config):
             raise TypeError(config)
+        _require_key(config)
         head = machine_for(AWS, self.file.head, "head")
         types = {
             HEAD: {
@@ -75,6 +79,21 @@ class Provider(Launcher):
         if config.ssh_key is not None:
             auth["ssh_private_key"] = str(config.ssh_key)
         return {"provider": provider, "auth": auth, "head_node_type": HEAD, "available_node_types": types}
+
+
+def _require_key(config: Config) -> None:
+    """Ray takes the private key and the pair's name, or makes both; with one of them it would stop half-way."""
+    if (config.ssh_key is None) != (config.key_name is None):
+        raise ConfigError(
+            "A key is named twice: as a file here, and as a key pair of EC2.",
+            field="provider.key_name" if config.key_name is None else "provider.ssh_key", got=None,
+            expected="both ssh_key and key_name, or neither",
+        )  # fmt: skip
+    if config.node_profile is not None and config.head_profile is None:
+        raise ConfigError(
+            "The head that Ray makes may not give that profile to machines.", field="provider.head_profile", got=None,
+            expected="an instance profile that has iam:PassRole for node_profile, and may start and end machines",
+        )  # fmt: skip
 
 
 def _node(config: Config, machine: Machine, group: NodeGroup | HeadConfig) -> dict[str, Any]:

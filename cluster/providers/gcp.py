@@ -12,6 +12,7 @@ from cluster.providers._launcher import Launcher, LauncherConfig
 from cluster.providers._machines import GCP, Machine, machine_for
 from cluster.providers._node_types import HEAD, resources_of, worker_types
 
+_HYPERDISK = ("a3-ultragpu", "a4-", "a4x-", "c4", "n4")
 _IMAGE = r"^projects/[a-z0-9-]+/global/images/(family/)?[a-z0-9-]+$"
 
 
@@ -28,9 +29,14 @@ class Config(LauncherConfig):
     )
     """Of nodes without GPUs; with Docker if `image` is set."""
     gpu_machine_image: str | None = Field(default=None, pattern=_IMAGE)
-    """Of nodes with GPUs: one that has NVIDIA's driver, such as a family of `deeplearning-platform-release`."""
+    """Of nodes with GPUs: one that has NVIDIA's driver (580 or newer, for the lock's torch), or installs it when it
+    first starts, such as a family of `deeplearning-platform-release`. Without `image`, of the same Ubuntu as
+    `machine_image`: the nodes must have one Python."""
     disk_gb: int = Field(default=200, ge=50)
     """Of each node, gone with it."""
+    disk_type: str | None = Field(default=None, pattern=r"^[a-z]+-[a-z-]+$")
+    """Unset: `hyperdisk-balanced` where machines take nothing else (A3 Ultra, A4), otherwise `pd-balanced`: Google's
+    own choice, `pd-standard`, is refused by G2."""
     subnetwork: str | None = Field(
         default=None, pattern=r"^projects/[a-z0-9-]+/regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+$"
     )
@@ -43,6 +49,7 @@ class Config(LauncherConfig):
 class Provider(Launcher):
     """Renders and runs `ray up` for Compute Engine."""
 
+    CLOUD = "gcp"
     REQUIRES = ("googleapiclient",)
     NODE_PACKAGES = (
         "google-api-python-client==2.202.0", "google-auth==2.62.2", "google-auth-httplib2==0.4.4", "httplib2==0.32.1",
@@ -88,7 +95,10 @@ def _node(config: Config, machine: Machine, group: NodeGroup | HeadConfig, field
             got=f"unset, and {field} has GPUs", expected="projects/PROJECT/global/images/family/FAMILY",
             fix="gcloud compute images list --project deeplearning-platform-release --no-standard-images",
         )  # fmt: skip
-    disk = {"diskSizeGb": config.disk_gb, "sourceImage": image}
+    kind = config.disk_type or ("hyperdisk-balanced" if machine.name.startswith(_HYPERDISK) else "pd-balanced")
+    disk = {
+        "diskSizeGb": config.disk_gb, "sourceImage": image, "diskType": f"zones/{config.zone}/diskTypes/{kind}",
+    }  # fmt: skip
     spot = isinstance(group, NodeGroup) and group.spot
     node: dict[str, Any] = {
         "machineType": machine.name,
@@ -101,6 +111,8 @@ def _node(config: Config, machine: Machine, group: NodeGroup | HeadConfig, field
         },
         "shieldedInstanceConfig": {"enableVtpm": True, "enableIntegrityMonitoring": True},
     }  # fmt: skip
+    if gpus:  # images of Google's with this in their metadata install the driver when they first start
+        node["metadata"] = {"items": [{"key": "install-nvidia-driver", "value": "True"}]}
     if machine.accelerator is not None:
         node["guestAccelerators"] = [{"acceleratorType": machine.accelerator, "acceleratorCount": gpus}]
     if config.subnetwork is not None:

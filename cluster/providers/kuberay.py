@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,7 +30,8 @@ from cluster.providers import NodeStatus, _kuberay
 from cluster.providers import _kubernetes as kubernetes
 from cluster.providers import _tunnel as tunnel
 from cluster.providers._kubernetes import Manifest, Platform
-from cluster.providers._launcher import REDIS_PASSWORD
+from cluster.providers._local_nodes import LOOPBACK
+from cluster.providers._secrets import keep_redis_password, redis_password_file
 from cluster.storage import write_atomically
 
 _NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -125,6 +124,7 @@ class Provider:
         """Apply the manifests, wait for the head, open a tunnel to its dashboard, and record the cluster."""
         name = self.file.name
         self._kubectl("get", "namespace", self.config.namespace, namespaced=False)
+        keep_redis_password(self.file)
         record, _ = tunnel.begin(self.file, "kuberay")
         self._apply_secret()
         for path in self.render(records.folder_of(name) / "manifests"):
@@ -134,7 +134,7 @@ class Provider:
         address = f"{name}-head-svc.{self.config.namespace}.svc:{tunnel.CONTROL_PORT}"
         record = record.model_copy(update={"address": address})
         ports = f"{tunnel.port_of(record)}:{tunnel.DASHBOARD_PORT}"
-        forward = ("port-forward", "--address", tunnel.LOOPBACK, f"service/{name}-head-svc", ports)
+        forward = ("port-forward", "--address", LOOPBACK, f"service/{name}-head-svc", ports)
         tunnel.open_tunnel(record, self._command(*forward), _TUNNEL_S)
 
     def down(self) -> None:
@@ -153,15 +153,10 @@ class Provider:
         return tunnel.nodes_of(records.record_of(self.file.name))
 
     def _apply_secret(self) -> None:
-        """The token, and a password of Redis that stays what it is once it was made."""
+        """The token, and the password of Redis."""
         values = {"auth_token": records.make_token(self.file.name).read_text()}
         if self.file.head.redis is not None:
-            kept = records.folder_of(self.file.name) / "redis_password"
-            if given := os.environ.get(REDIS_PASSWORD):
-                write_atomically(kept, given, mode=0o600)
-            elif not kept.is_file():
-                write_atomically(kept, secrets.token_hex(32), mode=0o600)
-            values["redis_password"] = kept.read_text()
+            values["redis_password"] = redis_password_file(self.file.name).read_text()
         manifest = {
             "apiVersion": "v1", "kind": "Secret", "metadata": kubernetes.metadata(self.file, self.secret),
             "type": "Opaque", "data": {key: base64.b64encode(one.encode()).decode() for key, one in values.items()},
@@ -202,7 +197,15 @@ class Provider:
         return done.stdout
 
 
+class _Plain(yaml.SafeDumper):
+    """YAML in which each part stands where it is read."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        """All: what is the same is written again."""
+        return True
+
+
 def _write(path: Path, manifests: list[Manifest]) -> Path:
-    texts: list[Any] = [yaml.safe_dump(one, sort_keys=False, width=120) for one in manifests]
+    texts: list[Any] = [yaml.dump(one, Dumper=_Plain, sort_keys=False, width=120) for one in manifests]
     write_atomically(path, "# Made by `raysmith cluster render`; it holds no secret.\n" + "---\n".join(texts))
     return path

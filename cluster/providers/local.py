@@ -36,7 +36,7 @@ from cluster.providers._local_nodes import (
 )  # fmt: skip
 from cluster.providers._local_processes import end, processes_of
 from cluster.providers._local_redis import forget_state, require_redis
-from cluster.providers._local_watch import ask, ray_nodes
+from cluster.providers._local_watch import ray_nodes
 from cluster.storage import read_json, write_json
 
 __all__ = ["Config", "Provider"]
@@ -57,32 +57,29 @@ class Provider:
         self._file = file
         config_of(file)
         self._folder = records.folder_of(file.name)
-        needed = sum(group.gpu.count * group.max_nodes for group in file.nodes.values() if group.gpu is not None)
-        if needed > len(machine_gpus()):
-            raise ResourceError(
-                "The machine has too few GPUs: nodes cannot share one.", field="nodes", got=f"{needed} at most",
-                expected=f"at most {len(machine_gpus())}", fix="lower max_nodes or gpu.count",
-            )  # fmt: skip
 
     def up(self) -> None:
         """Start it, or bring the number of nodes of one that is up to the description's; wait until all are alive."""
+        self._require_gpus()
         with self._alone():
             running = self._supervisor()
             if running is not None:
                 self._require_same_but_for_nodes()
                 self._write_description()
                 self._wait(running.pid)
+                self._record(running.pid)
                 return
+            was_recorded = self._is_recorded()
             self._clean()
             self._require_ports()
             require_redis(self._file)
             try:
                 pid = self._start()
+                self._record(pid)  # at once: `down` finds it, whatever becomes of this process
                 self._wait(pid)
-                self._record(pid)
             except BaseException:
                 self._stop()
-                if not (self._folder / "cluster.json").exists():
+                if not was_recorded:
                     records.forget(self._file.name)
                 raise
 
@@ -113,6 +110,9 @@ class Provider:
     def _write_description(self) -> None:
         write_json(self._folder / "description.json", self._file.model_dump(mode="json"))
 
+    def _is_recorded(self) -> bool:
+        return (self._folder / "cluster.json").exists()
+
     def _record(self, pid: int) -> None:
         ports = head_ports(self._file, Places(self._folder / "places.json"))
         records.keep(
@@ -142,7 +142,7 @@ class Provider:
 
     def _jobs_are_taken(self) -> bool:
         """Whether the dashboard answers, which starts after its head."""
-        return ask(self._folder, "/api/version") is not None
+        return ray_nodes(self._folder) is not None
 
     def _require_hope(self, pid: int, rows: list[dict[str, Any]], before: dict[str, int], waited_s: float) -> None:
         for row in rows:
@@ -166,6 +166,14 @@ class Provider:
                 "A cluster of that name is up, with another description.", field=field, got=self._file.name,
                 expected="the same, but for min_nodes and max_nodes of groups, and new or left-out groups",
                 fix=f"raysmith cluster down {self._file.name}",
+            )  # fmt: skip
+
+    def _require_gpus(self) -> None:
+        needed, there = self._file.max_gpus, len(machine_gpus())
+        if needed > there:
+            raise ResourceError(
+                "The machine has too few GPUs: nodes cannot share one.", field="nodes", got=f"{needed} at most",
+                expected=f"at most {there}", fix="lower max_nodes or gpu.count",
             )  # fmt: skip
 
     def _require_ports(self) -> None:
@@ -237,6 +245,7 @@ class Provider:
         """A shell script with the commands that the supervisor runs."""
         from cluster.providers._local_render import script
 
+        self._require_gpus()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self._file.name}.sh"
         path.write_text(script(self._file), encoding="utf-8")

@@ -31,6 +31,7 @@ class Config(LauncherConfig):
 class Provider(Launcher):
     """Starts Ray on machines that are there, and stops it; the machines stay."""
 
+    GROWS = False
     # Ray 2.60's second autoscaler adds a machine of one's own again and again, and never starts Ray on it.
     ENVIRONMENT: ClassVar[dict[str, str]] = {"RAY_UP_enable_autoscaler_v2": "0"}
 
@@ -89,9 +90,9 @@ class Provider(Launcher):
     def _stop_machines(self) -> None:
         """`ray down` stops Ray on the head alone, and only where `ray` is on the PATH of a login."""
         config = self._config
-        stop = self._environment() + "ray stop --grace-period 30"
+        stop = self.commands.environment() + "ray stop --grace-period 30"
         if self.file.image is not None:
-            stop = f"docker stop raysmith-{self.file.name}"
+            stop = f"docker stop {self.commands.container}"
         key = ["-i", str(config.ssh_key.expanduser())] if config.ssh_key is not None else []
         proxy = ["-o", f"ProxyCommand={config.ssh_proxy_command}"] if config.ssh_proxy_command is not None else []
         left = []
