@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from cluster.artifacts import Manifest
 from cluster.connect import connected
@@ -16,6 +17,7 @@ from jobs.context import Context
 from jobs.endpoints.served import Served
 from jobs.endpoints.supervise import follow
 from jobs.inputs import require_inputs
+from jobs.placing import placed_in_time, until_placed
 from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
 from jobs.summary import complete, recorded
@@ -33,6 +35,14 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
     Raises:
         RaysmithError: with the field, what was got, what was expected and the fix.
     """
+    rounds = itertools.count()
+    until_placed(
+        lambda: _run(job, keep_serving=keep_serving, fresh=fresh and not next(rounds)),
+        lambda text: fact("queue", text),
+    )
+
+
+def _run(job: JobConfig, *, keep_serving: bool, fresh: bool) -> None:
     require_inputs(job)
     plan = make_plan(job)
     require_room(job, plan)
@@ -48,9 +58,11 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
             require_job_fits(job, capacity)
             if job.serve is not None:
                 require_no_endpoint(job.name)
-            with place_for(wanted_by(job, plan.disk_bytes), capacity) as given:
+            wanted = wanted_by(job, plan.disk_bytes)
+            with place_for(wanted, capacity) as given:
                 context.capacity = given.capacity
-                tuned, data = run_stages(context)
+                with placed_in_time(wanted.need) if job.cluster.address != "local" else nullcontext():
+                    tuned, data = run_stages(context)
                 with _endpoint(context, tuned, data) as served:
                     complete(context, served)
                     if keep_serving and served is not None:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from cluster import growth, keeper, packing
-from cluster.connect import Capacity
+from cluster import growth, packing
 from cluster.growth import Group, to_come
-from cluster.keeper import look
 from cluster.line import LOST_S, Ask, Cluster, Line
 from cluster.packing import Bundle, largest_share, place
-from cluster.queue import Need, admitted, require_possible
+from cluster.queue import Need, require_possible
 
 TWO_NODES = Cluster([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}])
 
@@ -267,54 +262,6 @@ def test_a_need_that_fits_in_sum_and_on_no_node() -> None:
 def test_work_without_gpus_keeps_off_nodes_that_have_them() -> None:
     assert place([{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0}], [{"CPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}]) == [1, 0]
     assert largest_share(TWO_NODES.nodes, workers(6)) == 4.0
-
-
-def test_the_real_queue_survives_its_restart(ray_cluster: Capacity, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-
-    monkeypatch.setattr("cluster.keeper.LOST_S", 3.0)
-    monkeypatch.setattr("cluster.queue._BEAT_S", 0.2)
-    everything = Need([{"CPU": ray_cluster.cpus}])
-    told: list[str] = []
-
-    def wait_in_line() -> None:
-        with admitted("second", everything, 0, told.append):
-            told.append("inside")
-
-    try:
-        with admitted("first", everything, 0, told.append) as admission:
-            assert admission.copies == 1
-            second = threading.Thread(target=wait_in_line)
-            second.start()
-            _until(lambda: told == ["waiting 1 of 1 for room, behind first"])
-            since = {one["name"]: one["since"] for one in look()}
-            ray.kill(keeper.keeper(), no_restart=False)
-            time.sleep(0.5)
-            _until(lambda: _names() == [("first", 1), ("second", 0)])
-            assert {one["name"]: one["since"] for one in look()} == since
-        second.join(60)
-        assert told[-2].startswith("let in after")
-        assert told[-1] == "inside"
-        assert all(one.startswith("waiting 1 of 1") for one in told[:-2])  # told anew after the restart, it may be
-        assert not look()
-    finally:
-        ray.kill(keeper.keeper())
-
-
-def _names() -> list[tuple[str, int]]:
-    import ray
-
-    try:
-        return [(one["name"], one["admitted"]) for one in look()]
-    except ray.exceptions.RayError:  # it is being restarted
-        return []
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -43,6 +43,8 @@ _TUNE = {
 }
 
 
+_MOST = 1000
+"""Trials at a time, where the queue of a running cluster says how many there is room for."""
 _WHILE_IT_RUNS = ("tune", "workers", "moves")
 
 
@@ -81,9 +83,9 @@ def run_sweep(sweep: Sweep, *, resume: bool = False, fresh: bool = False) -> Swe
 
 def _wanted(sweep: Sweep, job: JobConfig, capacity: Capacity) -> Wanted:
     """One trial at least, or as many as `concurrency` says; and as many at a time as there is room for."""
-    most = slots(sweep, job.cluster, capacity)
-    bundles = training_bundles(job, job.cluster.max_workers)
-    need = Need(bundles, (sweep.config.concurrency or 1, most))
+    local, wanted = job.cluster.address == "local", sweep.config.concurrency
+    most = slots(sweep, job.cluster, capacity) if local else wanted or _MOST
+    need = Need(training_bundles(job, job.cluster.max_workers), (wanted or 1, most))
     return Wanted(sweep.config.name, job.cluster, need, job.storage.location(), named_paths(job))
 
 
@@ -175,7 +177,7 @@ def _forget(root: Path, folder: Path, name: str) -> None:
 
 
 def slots(sweep: Sweep, cluster: ClusterConfig, capacity: Capacity) -> int:
-    """How many trials the cluster has room for at a time.
+    """How many trials an embedded cluster has room for at a time.
 
     Raises:
         ResourceError: fewer than are asked for.
