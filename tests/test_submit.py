@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus
 
 from cluster.connect import prepare_environment
@@ -216,8 +217,9 @@ def details(status: JobStatus, **values: Any) -> SimpleNamespace:
 class Flaky:
     """A client whose connection breaks after each of `readings` but the last, and is silent once they are used up."""
 
-    def __init__(self, *readings: list[str]) -> None:
+    def __init__(self, *readings: list[str], failure: Exception | None = None) -> None:
         self.readings = list(readings)
+        self.failure = failure or ConnectionError()
 
     async def tail_job_logs(self, _job_id: str) -> AsyncIterator[str]:
         pieces = self.readings.pop(0) if self.readings else []
@@ -228,15 +230,15 @@ class Flaky:
 
     def get_job_info(self, _job_id: str) -> SimpleNamespace:
         if self.readings:
-            raise ConnectionError
+            raise self.failure
         return details(JobStatus.FAILED, driver_exit_code=3)
 
 
 @pytest.fixture
 def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RemoteJobs]:
-    def make(*readings: list[str]) -> RemoteJobs:
+    def make(*readings: list[str], failure: Exception | None = None) -> RemoteJobs:
         monkeypatch.setattr("cluster.submit._RETRY_S", 0)
-        monkeypatch.setattr("cluster.dashboard.connect", lambda _: Flaky(*readings))
+        monkeypatch.setattr("cluster.dashboard.connect", lambda _: Flaky(*readings, failure=failure))
         return RemoteJobs("http://host:8265")
 
     return make
@@ -253,6 +255,11 @@ def test_a_broken_connection_is_made_again_and_no_line_lost(flaky: Callable[...,
 def test_a_cluster_that_is_gone_is_given_up(flaky: Callable[..., RemoteJobs]) -> None:
     with pytest.raises(ClusterError, match="the job may go on"):
         flaky(*[[] for _ in range(200)]).follow("job", print)
+
+
+def test_a_head_that_comes_back_with_another_token(flaky: Callable[..., RemoteJobs]) -> None:
+    with pytest.raises(ClusterError, match="refuses the token"):
+        flaky(["one\n"], ["two\n"], failure=AuthenticationError("Unauthorized")).follow("job", print)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,9 @@ def test_what_was_sent_is_kept_and_comes_back_the_same(
     fresh = load_parcel(job_file, ["name=another"], options=["--fresh"])
     submit._remember(fresh, target, submit.Way())
     assert len(list((tmp_path / "home/submitted").glob("*/*.json"))) == 4
-    assert submit.submitted("another", target)[0].options == ()
+    again, _ = submit.submitted("another", target)
+    assert again.options == ()
+    assert again.content() == fresh.content()  # what goes on with it follows the one that began it anew
     with pytest.raises(ConfigError, match="Nothing of that name was submitted"):
         submit.submitted("unknown", target)
 

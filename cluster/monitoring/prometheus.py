@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cluster.addresses import is_loopback
 from cluster.errors import ConfigError
 
 SERVING, RUNS, NODES = "raysmith-serving", "raysmith-runs", "raysmith-ray"
@@ -120,7 +120,7 @@ def _address(target: str) -> tuple[str, str]:
         host, _ = parts.hostname, parts.port
     except ValueError:
         parts, host = urlsplit(""), None
-    scheme = parts.scheme or ("http" if _is_loopback(host) else "https")
+    scheme = parts.scheme or ("http" if is_loopback(host) else "https")
     if not host or parts.path not in {"", "/"} or parts.query or "@" in parts.netloc or scheme not in {"http", "https"}:
         raise ConfigError(
             "A target is no endpoint's address.",
@@ -130,10 +130,3 @@ def _address(target: str) -> tuple[str, str]:
             fix="name the endpoint alone; the path is always /metrics",
         )
     return scheme, parts.netloc
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
-    except ValueError:
-        return False

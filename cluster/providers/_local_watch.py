@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+from cluster import dashboard
 from cluster.providers._local_nodes import HEAD, LOOPBACK
 from cluster.storage import read_json
 
@@ -16,26 +14,16 @@ _PERIOD_S, _TIMEOUT_S = 10.0, 3.0
 _SILENT_S = 120.0
 
 
-def ask(folder: Path, path: str, timeout_s: float = 10.0) -> Any:
-    """What the dashboard of the cluster in `folder` answers, or None."""
+def ray_nodes(folder: Path, timeout_s: float = 10.0) -> dict[str, dict[str, Any]] | None:
+    """The nodes that Ray knows, those that are gone too, by id; None when the cluster in `folder` does not answer."""
     if (places := read_json(folder / "places.json")) is None:
         return None
-    with contextlib.suppress(OSError, json.JSONDecodeError):
-        token = (folder / "token").read_text(encoding="utf-8")
-        url = f"http://{LOOPBACK}:{places[HEAD]['ports']['dashboard-port']}{path}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-            return json.load(answer)
-    return None
-
-
-def ray_nodes(folder: Path, timeout_s: float = 10.0) -> dict[str, dict[str, Any]] | None:
-    """The nodes that Ray knows, those that are gone too, by id; None when it does not answer."""
-    answer = ask(folder, "/api/v0/nodes?limit=1000&detail=true", timeout_s)
-    if not isinstance(answer, dict):
+    address = f"http://{LOOPBACK}:{places[HEAD]['ports']['dashboard-port']}"
+    try:
+        told = dashboard.nodes(address, folder / "token", timeout_s)
+    except (OSError, ValueError):
         return None
-    rows: list[dict[str, Any]] = ((answer.get("data") or {}).get("result") or {}).get("result") or []
-    return {row["node_id"]: row for row in rows}
+    return {row["node_id"]: row for row in told.content}
 
 
 class Watch:

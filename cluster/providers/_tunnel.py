@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from cluster import records
+from cluster import dashboard, records
 from cluster.description import ClusterFile
 from cluster.errors import ClusterError
 from cluster.providers import NodeStatus
+from cluster.providers._local_nodes import free_ports
 from cluster.storage import write_json
 
 LOOPBACK = "127.0.0.1"
 DASHBOARD_PORT = 8265
 CONTROL_PORT = 6379
-_ANSWER_S = 10.0
+_END_S = 10.0
 _POLL_S = 1.0
 _LABEL_GROUP = "ray.io/node-group"
-
-
-def free_port() -> int:
-    """A port of loopback where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def begin(file: ClusterFile, kind: str) -> tuple[records.ClusterRecord, bool]:
@@ -50,8 +40,9 @@ def begin(file: ClusterFile, kind: str) -> tuple[records.ClusterRecord, bool]:
         pid = earlier.pid  # once there was a tunnel, Ray was up
     description = records.folder_of(file.name) / "description.json"
     write_json(description, file.model_dump(mode="json"))
+    (port,) = free_ports(1, set())
     record = records.ClusterRecord(
-        name=file.name, provider=kind, dashboard=f"http://{LOOPBACK}:{free_port()}", address="", storage=file.storage,
+        name=file.name, provider=kind, dashboard=f"http://{LOOPBACK}:{port}", address="", storage=file.storage,
         description=description, pid=pid,
     )  # fmt: skip
     records.keep(record)
@@ -61,19 +52,6 @@ def begin(file: ClusterFile, kind: str) -> tuple[records.ClusterRecord, bool]:
 def port_of(record: records.ClusterRecord) -> int:
     """Of its dashboard here."""
     return int(record.dashboard.rpartition(":")[2])
-
-
-def ask(record: records.ClusterRecord, path: str) -> Any:
-    """What the dashboard answers, as JSON.
-
-    Raises:
-        OSError: it does not answer, or refuses the token.
-    """
-    token = record.token_file.read_text().strip()
-    request = urllib.request.Request(record.dashboard + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 http, to loopback
-    # The environment's proxies must not see the token.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_ANSWER_S) as answer:
-        return json.load(answer)
 
 
 def open_tunnel(record: records.ClusterRecord, command: list[str], within_s: float) -> records.ClusterRecord:
@@ -96,7 +74,7 @@ def open_tunnel(record: records.ClusterRecord, command: list[str], within_s: flo
     deadline = time.monotonic() + within_s
     while True:
         try:
-            ask(record, "/api/version")
+            dashboard.ask(record.dashboard, "/api/version", record.token_file)
         except (OSError, ValueError) as error:
             if process.poll() is None and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
@@ -117,7 +95,7 @@ def close_tunnel(record: records.ClusterRecord) -> None:
         return
     os.killpg(record.pid, signal.SIGTERM)
     try:
-        psutil.Process(record.pid).wait(_ANSWER_S)
+        psutil.Process(record.pid).wait(_END_S)
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired:
@@ -139,8 +117,8 @@ def nodes_of(record: records.ClusterRecord) -> list[NodeStatus]:
         ClusterError: it does not answer.
     """
     try:
-        told = ask(record, "/api/v0/nodes?detail=1&limit=10000")["data"]["result"]["result"]
-    except (OSError, ValueError, KeyError) as error:
+        told = dashboard.nodes(record.dashboard, record.token_file).content
+    except (OSError, ValueError) as error:
         raise ClusterError(
             "The cluster's dashboard does not answer.", field=record.name, got=error, expected=record.dashboard,
             fix="raysmith cluster up CLUSTER.yaml opens the tunnel again, and starts what is not up",

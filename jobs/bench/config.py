@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, JsonValue, model_validator
 from yarl import URL
 
+from cluster.addresses import is_loopback
 from cluster.config import Config
 from cluster.errors import ConfigError, ConfigValueError
 
@@ -112,16 +112,9 @@ def require_allowed(url: str, *, allow_remote: bool) -> None:
             "That is no endpoint.", field="url", got=str(parsed.with_user(None)) if parsed.host else url,
             expected="http://HOST:PORT/v1, without user and password",
         )  # fmt: skip
-    if not allow_remote and not _is_loopback(parsed.host):
+    if not allow_remote and not is_loopback(parsed.host):
         raise ConfigError(
             "The endpoint is on another machine: a load test takes it from those who use it.", field="url",
             got=str(parsed.origin()), expected="a loopback address",
             fix="allow it (`--allow-remote`) if you are in charge of that endpoint",
         )  # fmt: skip
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

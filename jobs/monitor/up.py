@@ -8,11 +8,11 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 
 import yaml
 
+from cluster.addresses import bracketed, is_loopback
 from cluster.errors import ResourceError
 from cluster.monitoring.grafana import ENVIRONMENT_VARIABLE, find_grafana, write_grafana
 from cluster.monitoring.write import write_jobs
@@ -58,10 +58,10 @@ def up(root: Path, cluster: str | None, listen: str, to: Path, ended: threading.
         paths = write_jobs(folder, jobs, INTERVAL_S)
         command = [
             binary, f"--config.file={paths.prometheus}", f"--storage.tsdb.path={folder / 'data'}",
-            f"--storage.tsdb.retention.time={_KEPT}", f"--web.listen-address={_bracketed(host)}:{port}",
+            f"--storage.tsdb.retention.time={_KEPT}", f"--web.listen-address={bracketed(host)}:{port}",
             "--web.cors.origin=^$",  # no web page of elsewhere may read it through a browser of this machine
         ]  # fmt: skip
-        password = None if _is_loopback(host) else _protect(folder)
+        password = None if is_loopback(host) else _protect(folder)
         if password is not None:
             command.append(f"--web.config.file={folder / 'web.yml'}")
         prometheus = Server("Prometheus", command, folder / "prometheus.log")
@@ -147,14 +147,3 @@ def _held(folder: Path) -> Iterator[None]:
                 "Another monitor uses this folder.", field="--to", got=folder, fix="stop it, or choose another folder"
             ) from None
         yield
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

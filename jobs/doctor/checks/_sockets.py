@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import NamedTuple
 
 import psutil
+
+from cluster.addresses import is_loopback
 
 
 class Listening(NamedTuple):
@@ -19,9 +20,7 @@ class Listening(NamedTuple):
     @property
     def is_public(self) -> bool:
         """Whether other machines may reach it."""
-        address = ipaddress.ip_address(self.host.split("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1 is loopback, too
-        return not (mapped or address).is_loopback
+        return not is_loopback(self.host)
 
     @property
     def owner(self) -> str:

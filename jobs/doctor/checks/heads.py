@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import psutil
 
 from cluster import records
+from cluster.addresses import bracketed
 from jobs.doctor.checks._sockets import Listening, listening, name_of
 from jobs.doctor.finding import Finding, Subject
 
@@ -24,7 +25,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def check(subject: Subject) -> Iterator[Finding]:
     """See `AREA`."""
     there = listening()
-    asked = {f"http://{_bracketed(one.host)}:{one.port}": one for one in there if one.port == _DASHBOARD}
+    asked = {f"http://{_reached_at(one.host)}:{one.port}": one for one in there if one.port == _DASHBOARD}
     known = {records.record_of(name).dashboard.rstrip("/"): name for name in records.names()}
     if subject.record is not None:
         known[subject.record.dashboard.rstrip("/")] = subject.record.name
@@ -35,9 +36,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     yield _public_processes(there)
 
 
-def _bracketed(host: str) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
-    return f"[{host}]" if ":" in host else host
+def _reached_at(host: str) -> str:
+    return bracketed({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))  # noqa: S104 - recognised, not bound
 
 
 def _open(url: str, name: str | None, *, public: bool) -> Finding | None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from cluster import dashboard
 from cluster.errors import RaysmithError
 from cluster.records import ClusterRecord
 from jobs.doctor.finding import Finding, State, Subject
 
 AREA = "the cluster"
-_ANSWER_S = 10.0
 _SKEW_S = 5.0
 """The header tells whole seconds."""
 _RECENT_S = 3600.0
@@ -32,37 +29,21 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     record = subject.record
     try:
-        nodes, off_s = ask(record)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        nodes, told_at = dashboard.nodes(record.dashboard, record.token_file)
+        off_s = told_at - time.time()
+    except (OSError, ValueError) as error:
         yield Finding(
             "dashboard", "problem", f"{record.dashboard} does not answer: {getattr(error, 'reason', error)}",
             f"raysmith cluster status {record.name}; where the head is elsewhere, is the tunnel up?",
         )  # fmt: skip
         return
     yield Finding("dashboard", "ok", record.dashboard)
-    yield alive_and_lost(nodes, time.time() + off_s, record.name)
+    yield alive_and_lost(nodes, told_at, record.name)
     yield Finding(
         "the head's clock", "warning" if abs(off_s) > _SKEW_S else "ok", f"{off_s:+.0f} s off this machine's",
         "install chrony on every node",
     )  # fmt: skip
     yield from _alike(subject, record)
-
-
-def ask(record: ClusterRecord) -> tuple[list[dict[str, Any]], float]:
-    """The nodes that the dashboard lists, and how far its clock is off this machine's, seconds.
-
-    Raises:
-        OSError: it does not answer.
-    """
-    headers = {}
-    if record.token_file.is_file():
-        headers["Authorization"] = f"Bearer {record.token_file.read_text(encoding='utf-8').strip()}"
-    request = urllib.request.Request(f"{record.dashboard.rstrip('/')}/api/v0/nodes?detail=1", headers=headers)  # noqa: S310
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a token must not go to a proxy
-    with opener.open(request, timeout=_ANSWER_S) as answer:
-        told = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-        content = json.load(answer)
-    return content["data"]["result"]["result"], told - time.time()
 
 
 def alive_and_lost(nodes: list[dict[str, Any]], now: float, name: str) -> Finding:
