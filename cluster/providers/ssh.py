@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 import subprocess
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from cluster.addresses import is_loopback
 from cluster.errors import ClusterError, ConfigError
 from cluster.providers._launcher import Launcher, LauncherConfig
 
@@ -81,7 +81,7 @@ class Provider(Launcher):
                 "Ray starts one node on a machine.", field="provider.hosts", got=", ".join(double),
                 expected="each host once, and not the head's",
             )  # fmt: skip
-        if any(_is_loopback(one) for one in everything) and len(everything) > 1:
+        if any(is_loopback(one) for one in everything) and len(everything) > 1:
             raise ConfigError(
                 "The other machines cannot reach a loopback address.", field="provider", got=", ".join(everything),
                 expected="addresses of the network that the machines share",
@@ -111,10 +111,3 @@ class Provider(Launcher):
                 "Ray was not stopped on some machines.", field="provider.hosts", got=", ".join(left),
                 fix="raysmith cluster down again when they answer, or `ray stop` there",
             )  # fmt: skip
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
