@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +20,9 @@ import yaml
 from cluster import records
 from cluster.config_file import load_config
 from cluster.description import ClusterFile
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ConfigError
 from cluster.providers import provider_of
+from cluster.providers._local_nodes import free_ports
 from tests.machines import Machines, machines, missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
@@ -43,17 +49,79 @@ def run(record: records.ClusterRecord, code: str) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def described(folder: Path, hosts: Machines, storage: Path) -> ClusterFile:
+def described(folder: Path, hosts: Machines, storage: Path, **head_keys: Any) -> ClusterFile:
     head, *workers = (one.address for one in hosts.nodes)
     file = folder / "cluster.yaml"
     file.write_text(yaml.safe_dump({
         "name": "lab",
         "provider": {"kind": "ssh", "ssh_user": "root", "ssh_key": str(hosts.key), "head": head,
-                     "hosts": {"work": workers}},
-        "nodes": {"work": {"cpus": 1, "min_nodes": len(workers), "max_nodes": len(workers)}},
+                     "hosts": {"work": workers} if workers else {}},
+        "nodes": {"work": {"cpus": 1, "min_nodes": len(workers), "max_nodes": len(workers)}} if workers else {},
+        "head": head_keys,
         "storage": str(storage),
     }))  # fmt: skip
     return load_config(ClusterFile, file)
+
+
+@contextmanager
+def redis(folder: Path, address: str, password: str) -> Iterator[Callable[[str], str]]:
+    """A Redis on an address of this machine; gives what asks it."""
+    (port,) = free_ports(1, set())
+    (folder / "redis.conf").write_text(f'bind {address}\nport {port}\nrequirepass {password}\nsave ""\ndir {folder}\n')
+
+    def ask(command: str) -> str:
+        asked = ["redis-cli", "-h", address, "-p", str(port), *command.split()]
+        return subprocess.run(
+            asked, env={**os.environ, "REDISCLI_AUTH": password}, capture_output=True, text=True
+        ).stdout
+
+    with subprocess.Popen(["redis-server", folder / "redis.conf"], stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while "PONG" not in ask("ping"):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            (folder / "redis.address").write_text(f"{address}:{port}")
+            yield ask
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+def test_a_head_whose_ray_died_is_started_again_and_redis_password_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(records.ENVIRONMENT_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    storage = tmp_path / "storage"
+    with machines(tmp_path, 1, storage) as hosts:
+        (head,) = hosts.nodes
+        outside = f"{head.address.rpartition('.')[0]}.1"
+        with redis(tmp_path, outside, "a-password-of-redis") as ask:
+            file = described(tmp_path, hosts, storage, redis={"address": (tmp_path / "redis.address").read_text()})
+            with pytest.raises(ConfigError, match="password of Redis is missing"):
+                provider_of(file).up()
+            monkeypatch.setenv("RAYSMITH_REDIS_PASSWORD", "a-password-of-redis")
+            provider = provider_of(file)
+            provider.up()
+            try:
+                monkeypatch.delenv("RAYSMITH_REDIS_PASSWORD")  # said once
+                shown = [" ".join(process.cmdline()) for process in head.processes()]
+                assert any("gcs_server" in line for line in shown)
+                assert not any("a-password-of-redis" in line for line in shown)
+                assert "lab" in ask("keys *"), "the head's state is there"
+                assert run(records.record_of("lab"), "print(1)")["status"] == "SUCCEEDED"
+
+                for process in head.processes():
+                    if process.name() in {"gcs_server", "raylet"}:
+                        process.kill()
+                provider.up()
+                assert {"gcs_server", "raylet"} <= head.names()
+                record = records.record_of("lab")
+                assert len(call(record, "/api/jobs/")) == 1, "it knows what there was before"
+                assert run(record, "print(2)")["status"] == "SUCCEEDED"
+            finally:
+                provider.down()
 
 
 def test_ray_up_jobs_with_the_token_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
