@@ -60,7 +60,7 @@ def place_for(wanted: Wanted, capacity: Capacity) -> Iterator[Given]:
         fact("warning", warning)
     with admitted(wanted.name, need, wanted.cluster.priority, lambda text: fact("queue", text)) as admission:
         cluster, held = cluster_now(), need.bundles * admission.copies
-        if not Cluster(cluster.nodes).holds(need.least()):
+        if cluster.to_come and not Cluster(cluster.nodes).holds(need.least()):
             fact("nodes", f"too few for it yet; up to {len(cluster.to_come)} more start on demand")
         cores = min(capacity.largest_node_cpus, largest_share(cluster.most, held))
         yield Given(admission.copies, capacity._replace(largest_node_cpus=max(1.0, cores)))
