@@ -15,12 +15,15 @@ workers note the rest (`metrics.jsonl`, `spans.jsonl`: trainers/spans.py). So th
 
 and these add up to it. `goodput` is `steps` as a share of training's time: the trainings, and the gaps in the midst of
 one.
+
+A wall clock that is set meanwhile changes nothing in what one machine wrote (`cluster.clock`). Where what ends a
+stretch was written on another machine than what began it, their clocks count: a training is then taken to have lasted
+at least as long as what was measured in it, a gap at least no time, and `report` tells by how much they disagree.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +31,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cluster.clock import Axis, stamp
 from cluster.rundir import read_metrics
 from trainers.spans import SPANS_FILE
 
@@ -35,6 +39,8 @@ TIMELINE_FILE = "timeline.jsonl"
 PARTS = ("steps", "lost", "measure", "checkpoint", "start", "other", "gap")
 _ATTEMPT, _TRAINING = "attempt", "training"
 _DONE = "done"
+_CLOCKS_S = 1.0
+"""Clocks that disagree by less are not worth a word."""
 
 
 class Timeline:
@@ -45,7 +51,7 @@ class Timeline:
 
     def write(self, what: str, edge: str, **more: Any) -> None:
         """Note that something begins or ends now."""
-        record = {"time": time.time(), "attempt": self._attempt, "what": what, "edge": edge, **more}
+        record = {**stamp(), "attempt": self._attempt, "what": what, "edge": edge, **more}
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
@@ -95,6 +101,8 @@ class Goodput:
     """Of each checkpoint: from the beginning of its save until it was complete."""
     stall_s: list[float] = field(default_factory=list)
     """Of each save: how long it held the workers up."""
+    clocks_s: float = 0.0
+    """Seconds by which the times of different machines cannot all be true."""
 
     @property
     def share(self) -> float:
@@ -111,6 +119,7 @@ class Goodput:
             "restarts": self.restarts,
             "lost_steps": self.lost_steps,
             "attempts": self.attempts,
+            **({"clocks_disagree_s": round(self.clocks_s, 2)} if self.clocks_s > _CLOCKS_S else {}),
         }
 
 
@@ -121,8 +130,9 @@ def goodput_of(run_folder: Path) -> Goodput | None:
     spans = [one for one in read_metrics(run_folder / SPANS_FILE) if one["attempt"] in account]
     steps = [one for one in read_metrics(run_folder / "metrics.jsonl") if one["attempt"] in account]
     events = [one for one in read_metrics(run_folder / "events.jsonl") if one.get("attempt") in account]
-    lines = [one for one in lines if one["attempt"] in account]
-    attempts = _attempts(lines, account, [*spans, *steps, *events])
+    axis = Axis()
+    lines = [one | {"time": axis.at(one)} for one in lines if one["attempt"] in account]
+    attempts = _attempts(lines, account, [*spans, *steps, *events], axis)
     trainings = _trainings(lines, attempts)
     if not trainings:
         return None
@@ -134,17 +144,20 @@ def goodput_of(run_folder: Path) -> Goodput | None:
     seconds["lost"] = sum(one["seconds"] for one in lost)
     for part in ("measure", "checkpoint"):
         seconds[part] = sum(one["seconds"] for one in spans if one["what"] == part)
-    within = sum(one.end - one.begin for one in trainings)
-    seconds["start"] = max(0.0, within - sum(seconds.values()))
-    seconds["other"] = max(0.0, sum(one.end - one.begin for one in attempts.values()) - within)
+    lasted, measured = sum(one.end - one.begin for one in trainings), sum(seconds.values())
+    within = max(lasted, measured)
+    seconds["start"] = within - measured
+    seconds["other"] = max(0.0, sum(one.end - one.begin for one in attempts.values()) - lasted)
     gaps = _gaps(list(attempts.values()), trainings)
+    backwards = sum(-length for length, _ in gaps if length < 0)
+    gaps = [(max(0.0, length), inside) for length, inside in gaps]
     seconds["gap"] = sum(length for length, _ in gaps)
     restarts = [one["seconds"] for one in spans if one["what"] == "restart" and one["after"] == one["attempt"]]
     return Goodput(
         seconds, within + sum(length for length, inside in gaps if inside), len(restarts),
         sum(one["steps"] for one in lost), len(attempts), restarts,
         [one["seconds"] for one in spans if one["what"] == "written"],
-        [one["seconds"] for one in spans if one["what"] == "checkpoint"],
+        [one["seconds"] for one in spans if one["what"] == "checkpoint"], within - lasted + backwards,
     )  # fmt: skip
 
 
@@ -163,15 +176,18 @@ def _account(lines: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-def _attempts(lines: list[dict[str, Any]], account: list[str], signs: list[dict[str, Any]]) -> dict[str, _Interval]:
+def _attempts(
+    lines: list[dict[str, Any]], account: list[str], signs: list[dict[str, Any]], axis: Axis
+) -> dict[str, _Interval]:
     found: dict[str, _Interval] = {}
     for attempt in account:
         own = [one for one in lines if one["attempt"] == attempt]
         begin = next(one["time"] for one in own if one["what"] == _ATTEMPT)
         ends = [one["time"] for one in own if one["what"] == _ATTEMPT and one["edge"] == "end"]
-        alive = [one["time"] for one in [*own, *signs] if one["attempt"] == attempt]
+        alive = [one["time"] for one in own] + [axis.at(one) for one in signs if one["attempt"] == attempt]
         # What was lost in it is told by the one that came after it.
-        alive += [one["until"] for one in signs if one.get("until") and one["attempts"][-1] == attempt]
+        gone = [one for one in signs if one.get("until") and one["attempts"][-1] == attempt]
+        alive += [axis.at(one.get("last", {"time": one["until"]})) for one in gone]
         found[attempt] = _Interval(begin, ends[-1] if ends else max([begin, *alive]))
     return found
 
@@ -199,12 +215,12 @@ def _gone(spans: list[dict[str, Any]], complete: set[str], account: list[str]) -
 
 
 def _gaps(attempts: list[_Interval], trainings: list[_Interval]) -> list[tuple[float, bool]]:
-    """Between two attempts: seconds, and whether a training was under way."""
+    """Between two attempts: seconds, less than none if clocks disagree; and whether a training was under way."""
     found = []
     for before, after in pairwise(attempts):
         last = max((one for one in trainings if one.begin < after.begin), key=lambda one: one.begin, default=None)
         resumed = any(one.begin >= after.begin and last and one.name == last.name for one in trainings)
-        found.append((max(0.0, after.begin - before.end), last is not None and not last.complete and resumed))
+        found.append((after.begin - before.end, last is not None and not last.complete and resumed))
     return found
 
 
@@ -220,4 +236,7 @@ def told(goodput: Goodput) -> str:
         if goodput.training_s and goodput.seconds[part] >= 0.005 * goodput.training_s
     }
     shares = ", ".join(f"{words} {share:.0%}" for words, share in rest.items())
-    return f"{goodput.share:.0%} of training's time was steps that stand" + (f"; {shares}" if shares else "")
+    text = f"{goodput.share:.0%} of training's time was steps that stand" + (f"; {shares}" if shares else "")
+    if goodput.clocks_s > _CLOCKS_S:
+        text += f"; not exact: the machines' clocks disagree by {goodput.clocks_s:.0f} s"
+    return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.connect import ClusterConfig
+from cluster.words import counted
 from trainers.config import TrainConfig
 
 
@@ -21,8 +22,8 @@ def batch_words(config: TrainConfig, cluster: ClusterConfig, tokens: float, samp
     per_step, seen = tokens * sequences, _large(tokens * sequences * steps)
     epochs = "" if samples is None else f", {sequences * steps / samples:.2g} epochs"
     return (
-        f"{_count(sequences, 'sequence')} a step, shared by {_sharing(config, cluster)} "
-        f"= {per_step:,.0f} tokens a step, {_count(steps, 'step')} = {seen} tokens{epochs}"
+        f"{counted(sequences, 'sequence')} a step, shared by {_sharing(config, cluster)} "
+        f"= {per_step:,.0f} tokens a step, {counted(steps, 'step')} = {seen} tokens{epochs}"
     )
 
 
@@ -33,7 +34,7 @@ def _sharing(config: TrainConfig, cluster: ClusterConfig) -> str:
         return f"{least} to {most} workers in micro-batches of up to {config.batch.micro}"
     accumulation = config.accumulation(most)
     micro = -(-config.batch.sequences // (accumulation * most))
-    return f"{_count(most, 'worker')} × {accumulation} accumulation × {_count(micro, 'sequence')}"
+    return f"{counted(most, 'worker')} × {accumulation} accumulation × {counted(micro, 'sequence')}"
 
 
 def loss_words(report: dict[str, Any]) -> str:
@@ -70,7 +71,3 @@ def trained_words(trained: float, parameters: float) -> str:
 
 def _large(number: float) -> str:
     return f"{number / 1e9:.3g}B" if number >= 1e9 else f"{number / 1e6:.3g}M"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

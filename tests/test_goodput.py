@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cluster.clock import seconds_since, stamp
 from cluster.connect import Capacity, ClusterConfig
 from cluster.rundir import read_metrics
 from jobs.goodput import PARTS, Goodput, Timeline, goodput_of, told
@@ -117,6 +118,67 @@ def test_steps_of_another_training_stand_if_it_was_completed(tmp_path: Path, com
     assert goodput.seconds["lost"] == (0.0 if complete else 30.0)
     assert goodput.seconds["other"] == 30.0
     assert sum(goodput.seconds.values()) == 100.0
+
+
+def set_back(line: dict[str, Any], *, jump_at: float, boot: str = "one start") -> dict[str, Any]:
+    """A line of a machine whose wall clock is set an hour back at some time; nobody sets the other one."""
+    line = line | {"clock": line["time"] - 500.0, "boot": boot}
+    return line | {"time": line["time"] - 3600.0 * (line["time"] > jump_at)}
+
+
+@pytest.mark.parametrize("jump_at", [1020.0, 1045.0, 1080.0, 1150.0, 5000.0])
+def test_a_clock_that_is_set_changes_nothing(tmp_path: Path, jump_at: float) -> None:
+    """In the first attempt, which is killed, between the two, in the second; or never."""
+    records = {
+        "timeline.jsonl": [
+            at(1000, "001", "attempt", "begin"), at(1010, "001", "training", "begin", training="train-1"),
+            at(1100, "002", "attempt", "begin"), at(1105, "002", "training", "begin", training="train-1"),
+            at(1180, "002", "training", "end", training="train-1", complete=True),
+            at(1200, "002", "attempt", "end", status="done"),
+        ],
+        "metrics.jsonl": [step(1150 + n, n, "002") for n in range(1, 11)],
+        "events.jsonl": [{"time": 1040, "attempt": "001", "event": "notice"}],
+    }  # fmt: skip
+    for name, lines in records.items():
+        write(tmp_path, name, [set_back(line, jump_at=jump_at) for line in lines])
+    last = set_back(step(1060, 4, "001"), jump_at=jump_at)
+    last = {key: last[key] for key in ("time", "clock", "boot")}
+    lost = span(1120, "002", "lost", 8.0, steps=4, until=last["time"], last=last, attempts=["001"])
+    write(tmp_path, "spans.jsonl", [set_back(lost, jump_at=jump_at)])
+    goodput = found(tmp_path)
+    assert goodput.seconds == {
+        "steps": 20.0, "lost": 8.0, "measure": 0.0, "checkpoint": 0.0, "start": 125 - 28.0, "other": 35.0, "gap": 40.0,
+    }  # fmt: skip
+    assert goodput.clocks_s == 0.0
+    assert "clocks_disagree_s" not in goodput.report()
+
+
+def test_clocks_of_machines_that_disagree_are_told_and_no_share_is_absurd(tmp_path: Path) -> None:
+    """The second driver's machine is 1,000 s behind; so is the worker that the killed attempt's end is known from."""
+    write(tmp_path, "timeline.jsonl", [
+        at(1000, "001", "attempt", "begin") | {"clock": 1.0, "boot": "one"},
+        at(1010, "001", "training", "begin", training="train-1") | {"clock": 11.0, "boot": "one"},
+        at(50, "002", "attempt", "begin") | {"clock": 7.0, "boot": "two"},
+        at(60, "002", "training", "begin", training="train-1") | {"clock": 17.0, "boot": "two"},
+        at(61, "002", "training", "end", training="train-1", complete=True) | {"clock": 18.0, "boot": "two"},
+        at(90, "002", "attempt", "end", status="done") | {"clock": 47.0, "boot": "two"},
+    ])  # fmt: skip
+    write(tmp_path, "metrics.jsonl", [step(30 + 2 * n, n, "001") for n in range(1, 6)])
+    goodput = found(tmp_path)
+    assert goodput.seconds["steps"] == 10.0
+    assert all(seconds >= 0 for seconds in goodput.seconds.values())
+    assert goodput.training_s == 10.0
+    assert goodput.clocks_s == 9.0 + 960.0, "steps of 10 s in 1 s, and a gap backwards"
+    assert told(goodput).endswith(f"; not exact: the machines' clocks disagree by {goodput.clocks_s:.0f} s")
+    assert goodput.report()["clocks_disagree_s"] == goodput.clocks_s
+
+
+def test_stamps_of_this_machine_are_compared_by_the_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = stamp()
+    monkeypatch.setattr(time, "time", lambda: earlier["time"] - 3600.0)
+    assert 0.0 <= seconds_since(earlier) < 60.0
+    assert seconds_since({"time": earlier["time"] - 3605.0}) == pytest.approx(5.0), "of an older version"
+    assert seconds_since(earlier | {"boot": "another machine"}) == 0.0
 
 
 def test_a_run_without_a_timeline_has_none(tmp_path: Path) -> None:

@@ -572,7 +572,7 @@ def reinforced_report(records: list[dict[str, Any]]) -> dict[str, Any]:
         "reused": False, "seconds": 5.0, "steps": 10, "attempts": ["001"], "tokens": 400,
         "losses": [[record["step"], record["loss"]] for record in records],
         "heldout_curves": {"loss": [[10, -0.5]]},
-        "events": [["001", "resumed at step 2 with 1 workers"], ["001", ALARM], ["001", ALARM]],
+        "events": [["001", "resumed at step 2 with 1 worker"], ["001", ALARM], ["001", ALARM]],
     }  # fmt: skip
     return {"name": "quickstart", "status": "done", "attempt": "001", "stages": {"train": train}}
 

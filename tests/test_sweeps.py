@@ -353,7 +353,7 @@ def test_pbt_moves_weights_and_the_hashes_say_so(folder: Path, ray_cluster: Capa
     assert move.sha256 in found[donor.run]
     assert move.sha256 in found[trial.run]
     events = [json.loads(line)["event"] for line in (tmp_path / "runs" / trial.run / "events.jsonl").open()]
-    assert "resumed at step 4 with 1 workers" in events
+    assert "resumed at step 4 with 1 worker" in events
     assert store.get("moving-winner").kind == "adapter"
 
 

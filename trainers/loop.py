@@ -15,8 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cluster.clock import seconds_since
 from cluster.errors import TrainingError
 from cluster.progress import ProgressFile
+from cluster.words import counted
 from trainers.config import TrainConfig
 from trainers.gate import Gate
 from trainers.heartbeat import MEASURE, ROUND, SAVE, STEP, WAIT
@@ -152,7 +154,7 @@ class Training:
             written=lambda step, seconds: self.spans.write("written", seconds, step=step),
         )  # fmt: skip
         if self.first:
-            self.event(f"resumed at step {self.first} with {workers} workers")
+            self.event(f"resumed at step {self.first} with {counted(workers, 'worker')}")
 
     def run(self) -> None:
         """All steps, and the record of how it ended."""
@@ -187,7 +189,7 @@ class Training:
                 if step > self.first:  # the first compiles, and fills caches
                     self.heart.enter(STEP)
                 elif log is not None and log.before is not None:
-                    seconds = time.time() - data.waited_s - log.before["time"]
+                    seconds = max(0.0, seconds_since(log.before) - data.waited_s)
                     self.spans.write("restart", seconds, step=step, after=log.before["attempt"])
                 self._step(step, data, log)
 

@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from cluster.clock import stamp
 from cluster.errors import ResourceError
 from trainers.spans import keep_lines
 
@@ -29,7 +30,7 @@ class Events:
         """Record an event, on worker 0."""
         if self._rank:
             return
-        record = {"time": time.time(), "attempt": self._job.attempt, "training": self._job.name, "event": text}
+        record = {**stamp(), "attempt": self._job.attempt, "training": self._job.name, "event": text}
         with self._job.metrics_file.with_name("events.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
@@ -101,7 +102,7 @@ class StepLog:
             "trained_tokens": int(sums["terms"]),
             "padding_share": 1.0 - sums["tokens"] / sums["padded_tokens"],
             "seconds": seconds,
-            "time": time.time(),
+            **stamp(),
         }
         if len(data.draw.indices) <= _LOGGED_SAMPLES:
             record["samples"] = data.draw.indices.tolist()

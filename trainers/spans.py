@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cluster.clock import stamp
 from cluster.rundir import read_metrics
 from cluster.storage import write_atomically
 
@@ -33,7 +34,7 @@ class Spans:
         if self._rank:
             return
         record = {
-            "time": time.time(), "attempt": self._job.attempt, "training": self._job.name, "what": what,
+            **stamp(), "attempt": self._job.attempt, "training": self._job.name, "what": what,
             "seconds": seconds, **more,
         }  # fmt: skip
         with self._job.metrics_file.with_name(SPANS_FILE).open("a", encoding="utf-8") as stream:
@@ -64,10 +65,11 @@ def keep_lines(job: Job, first_step: int) -> dict[str, Any] | None:
     for name in dict.fromkeys(one["training"] for one in gone):
         lines = [one for one in gone if one["training"] == name]
         attempts = sorted({one["attempt"] for one in lines})
-        # `until` tells it from what another attempt at the same has written.
+        # `until` tells it from what another attempt at the same has written, and `last` when that was.
+        last = {key: lines[-1][key] for key in ("time", "clock", "boot") if key in lines[-1]}
         spans.write(
             "lost" if name == job.name else "earlier", sum(one["seconds"] for one in lines), training=name,
-            steps=len(lines), until=max(one["time"] for one in lines), attempts=attempts,
+            steps=len(lines), until=last["time"], last=last, attempts=attempts,
         )  # fmt: skip
     write_atomically(job.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
-    return max(own, key=lambda one: float(one["time"]), default=None)
+    return own[-1] if own else None

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
 
+from cluster.clock import stamp
 from cluster.errors import ConfigError, TrainingError
 from cluster.ownership import require_own
 from cluster.preemption import watcher
@@ -231,7 +232,7 @@ class _StepFile:
         record = {"training": self._job.name, "step": step, "attempt": self._job.attempt, **ours, **speed, **own}
         record |= {"tokens": tokens} if tokens else {}
         self._flush()
-        self._pending = record | {"seconds": seconds, "time": time.time()}
+        self._pending = record | {"seconds": seconds, **stamp()}
         if not self._measured_at(step):
             self._flush()
         for tracker in self._trackers:
