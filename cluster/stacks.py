@@ -6,6 +6,7 @@ process that was stopped by a signal, too, and does not stop one that runs.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shutil
@@ -24,8 +25,9 @@ _TRIES = 3
 _ALLOW = (
     "py-spy may not read other processes here. Run the workers as root or with CAP_SYS_PTRACE (`--cap-add SYS_PTRACE` "
     "of Docker, `securityContext.capabilities.add: [SYS_PTRACE]` of Kubernetes), or allow it to processes of the same "
-    "user: `sysctl kernel.yama.ptrace_scope=0`."
+    "user where it is 2 or 3: `sysctl kernel.yama.ptrace_scope=1`."
 )
+_PR_SET_PTRACER, _PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)
 
 
 class Process(NamedTuple):
@@ -53,6 +55,16 @@ class Process(NamedTuple):
             return found if abs(found.create_time() - self.created) < 1.0 and found.is_running() else None
         except psutil.Error:
             return None
+
+
+def let_itself_be_read() -> None:
+    """Let this user's other processes read this one's memory, as py-spy does from a task beside it.
+
+    Where `kernel.yama.ptrace_scope` is 1, as on Ubuntu, only parents may otherwise. Other users and
+    containers without the right stay shut out; a system without Yama asks for nothing of the kind.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
 
 
 class Found(NamedTuple):

@@ -19,11 +19,12 @@ import pytest
 
 from cluster.connect import Capacity, ClusterConfig
 from cluster.rundir import read_metrics
-from cluster.stacks import Process, look
+from cluster.stacks import Found, Process, look, look_at_all
 from jobs.stages.train import identity
 from tests.conftest import REPOSITORY
 from tests.test_recovery import config, uninterrupted, worker_processes
 from tests.workers import training_job
+from trainers import watchdog
 from trainers.config import WatchdogConfig
 from trainers.heartbeat import MEASURE, ROUND, SAVE, START, STEP, WAIT, registered
 from trainers.launch import Workers, result_of_training, train
@@ -33,11 +34,14 @@ from trainers.watchdog import Pace
 
 __all__ = ["uninterrupted"]  # a fixture of the module that it comes from
 QUICK = WatchdogConfig(least_s=4.0, factor=3.0)
+WAIT_S = 180.0
 
 
 def stop_a_worker_after(job: Job, steps: int) -> None:
     """Freeze a worker in training, as a debugger or a full pipe would."""
+    until = time.monotonic() + WAIT_S
     while len(read_metrics(job.metrics_file)) < steps:
+        assert time.monotonic() < until, f"no {steps} steps"
         time.sleep(0.05)
     os.kill(worker_processes()[-1].pid, signal.SIGSTOP)
 
@@ -86,9 +90,10 @@ def test_workers_of_a_series_are_watched_too(ray_cluster: Capacity, tmp_path: Pa
     job = training_job(tmp_path / "run", config(watchdog=QUICK), model, tokens)
     workers = Workers(ClusterConfig(workers=2), tmp_path / "workers")
     try:
-        number = workers.start(job)
+        number, until = workers.start(job), time.monotonic() + WAIT_S
         stop_a_worker_after(job, 12)
         while not workers.is_done(number):
+            assert time.monotonic() < until, "the job is not done"
             time.sleep(0.1)
     finally:
         assert workers.close(60)
@@ -114,8 +119,64 @@ def test_without_permission_the_file_says_how_to_allow_it() -> None:
     command = [*weaker, sys.executable, "-c", code, str(os.getpid())]
     said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert said.stdout.startswith("py-spy: "), said
-    assert "kernel.yama.ptrace_scope=0" in said.stdout
+    assert "kernel.yama.ptrace_scope=1" in said.stdout
     assert "SYS_PTRACE" in said.stdout
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, and setpriv to give rights away"
+)
+def test_workers_without_rights_are_looked_into_by_processes_of_the_same_user(tmp_path: Path) -> None:
+    """With `kernel.yama.ptrace_scope` 1 only because they say so themselves: a task is not their parent."""
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    hung = "\n".join((
+        "import sys, time", "from cluster.stacks import let_itself_be_read", "let_itself_be_read()",
+        "def stands_still():", "    print('there', flush=True)", "    time.sleep(600)", "stands_still()",
+    ))  # fmt: skip
+    look = "import sys; from cluster.stacks import _stacks; print(_stacks(int(sys.argv[1])))"
+    with subprocess.Popen(
+        [*nobody, sys.executable, "-c", hung], cwd="/", env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "there\n"
+            command = [*nobody, sys.executable, "-c", look, str(process.pid)]
+            said = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
+        finally:
+            process.kill()
+    assert "stands_still (<string>:" in said.stdout, said
+
+
+def test_workers_that_could_not_be_asked_are_looked_at_again(
+    ray_cluster: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        hung = Process.this(0)._replace(pid=process.pid, created=psutil.Process(process.pid).create_time())
+        asked: list[list[Process]] = []
+
+        def first_elsewhere(workers: list[Process]) -> list[Found]:
+            """A node that Ray does not know stands for one that does not answer."""
+            asked.append(workers)
+            return look_at_all([one._replace(node="ab" * 28) for one in workers] if len(asked) < 3 else workers)
+
+        monkeypatch.setattr(watchdog, "look_at_all", first_elsewhere)
+        monkeypatch.setattr(watchdog, "_AGAIN_S", 0.1)
+        settings = WatchdogConfig(least_s=0.2, other_s=0.2)
+        job = training_job(tmp_path, config(watchdog=settings), tmp_path, tmp_path)
+        told: list[str] = []
+        try:
+            with watchdog.Watchdog(tmp_path, lambda: job, told.append):
+                (tmp_path / "workers").mkdir()
+                (tmp_path / "workers" / "rank-0.json").write_text(json.dumps({**hung._asdict(), "workers": 1}))
+                assert process.wait(WAIT_S) == -signal.SIGKILL
+        finally:
+            process.kill()
+    assert len(asked) == 3
+    assert told[0] == "1 worker shows no sign of life, and its node does not answer"
+    [hang] = told[1:]
+    assert hang.startswith("hang 001: ")
+    assert "; 1 worker was killed and is started again; " in hang
 
 
 def pace(folder: Path, steps_s: list[float], **keys: float) -> Pace:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cluster.stacks import Process
+from cluster.stacks import Process, let_itself_be_read
 from cluster.storage import read_json, write_atomically, write_json
 
 START, STEP, MEASURE, SAVE, ROUND, WAIT, OVER = "start", "step", "measure", "save", "round", "wait", "over"
@@ -58,7 +58,8 @@ def read_heartbeat(folder: Path) -> dict[str, Any] | None:
 
 
 def register(folder: Path, rank: int, workers: int) -> None:
-    """Let this worker be found by its process number and node."""
+    """Let this worker be found by its process number and node, and looked into."""
+    let_itself_be_read()
     (folder / _WORKERS).mkdir(parents=True, exist_ok=True)
     write_json(folder / _WORKERS / f"rank-{rank}.json", {**Process.this(rank)._asdict(), "workers": workers})
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from cluster.stacks import Found, Process, end_all, look_at_all
 from cluster.storage import write_atomically
+from cluster.words import counted
 from trainers.config import WatchdogConfig
 from trainers.heartbeat import OVER, START, STEP, WAIT, forget, read_heartbeat, registered
 from trainers.loop import Job
@@ -30,6 +31,8 @@ LAST_STEPS = 100
 """So many of the last steps make the median."""
 _TAIL_BYTES = 1_000_000
 _END_S = 10.0
+_AGAIN_S = 30.0
+"""Until workers that could not be asked, or killed, are looked at again."""
 
 
 class Pace:
@@ -126,6 +129,9 @@ class Watchdog:
         self._watched: tuple[Path, Pace] | None = None
         self._ended: list[Process] = []
         """Workers that were found dead or were killed; nothing is asked of them again."""
+        self._unknown: list[Process] = []
+        """Workers of which it was told that nobody answers for them."""
+        self._not_before = 0.0
 
     def __enter__(self) -> Watchdog:
         forget(self._folder)
@@ -161,28 +167,32 @@ class Watchdog:
         pace.look(now, workers, job.progress.read(), read_heartbeat(job.folder))
         if not workers or workers == self._ended:
             pace.restart(now)  # they are being started; that may wait for a machine, for ever
-        elif pace.is_hung(now):
-            self._act(job, pace, workers)
-            pace.restart(time.monotonic())
-
-    def _act(self, job: Job, pace: Pace, workers: list[Process]) -> None:
-        silent_s, found = pace.silent_s(time.monotonic()), look_at_all(workers)
-        self._ended = workers
-        if not any(one.alive for one in found):
-            unknown = sum(one.state == "unknown" for one in found)
-            if unknown:
-                self._say(job, f"{unknown} workers show no sign of life, and their nodes do not answer")
+        elif now >= self._not_before and pace.is_hung(now):
+            if self._act(job, pace, workers):
+                self._ended = workers
+                pace.restart(time.monotonic())
             else:
+                self._not_before = time.monotonic() + _AGAIN_S
+
+    def _act(self, job: Job, pace: Pace, workers: list[Process]) -> bool:
+        """Look at workers that hang and kill them; whether they have come to an end."""
+        silent_s, found = pace.silent_s(time.monotonic()), look_at_all(workers)
+        if not any(one.alive for one in found):
+            unknown = [worker for worker, one in zip(workers, found, strict=True) if one.state == "unknown"]
+            if not unknown:
                 self._say(job, "all workers are gone; others are started when there is room for them")
-            return  # dead ones are Ray Train's to start again
+            elif unknown != self._unknown:
+                self._unknown = unknown
+                self._say(job, f"{counted(len(unknown), 'worker')} {_silence(len(unknown))}")
+            return not unknown  # dead ones are Ray Train's to start again
         folder = self._write(job, pace, silent_s, list(zip(workers, found, strict=True)))
         killed = end_all(workers)
         at = f"in step {pace.done + 1}" if pace.phase == STEP else f"in phase `{pace.phase}` after step {pace.done}"
         self._say(
             job,
-            f"hang {folder.name}: no sign of life for {silent_s:.0f} s {at}; {killed} workers were killed and are "
-            f"started again; their stacks: {folder}",
+            f"hang {folder.name}: no sign of life for {silent_s:.0f} s {at}; {_end(killed)}; their stacks: {folder}",
         )
+        return killed > 0
 
     def _say(self, job: Job, text: str) -> None:
         Events(job, 0).write(text)
@@ -205,3 +215,15 @@ class Watchdog:
             write_atomically(folder / f"rank-{process.rank}.txt", "\n".join(lines) + f"\n\n{seen.text}")
         write_atomically(folder / "workers.json", json.dumps([process._asdict() for process, _ in found], indent=2))
         return folder
+
+
+def _silence(workers: int) -> str:
+    if workers == 1:
+        return "shows no sign of life, and its node does not answer"
+    return "show no sign of life, and their nodes do not answer"
+
+
+def _end(killed: int) -> str:
+    if not killed:
+        return "they could not be killed, which is tried again"
+    return f"{counted(killed, 'worker')} {'was killed and is' if killed == 1 else 'were killed and are'} started again"
