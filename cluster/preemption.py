@@ -11,6 +11,7 @@ what a cloud or a scheduler says is passed on to Ray, which then also sends no n
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
@@ -22,6 +23,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from cluster.errors import ClusterError
+
 SPOT, NOTICE_FILE = "RAYSMITH_SPOT", "RAYSMITH_NOTICE_FILE"
 """Environment variables: the cloud whose metadata are asked (`aws`, `gcp`); a file that a scheduler makes."""
 _POLL_S = 2.0
@@ -30,6 +33,7 @@ _AWS, _GCP = "http://169.254.169.254", "http://metadata.google.internal"
 _TOKEN_S = 21600
 _AWS_S, _GCP_S = 120.0, 30.0
 _RAY = "Ray"
+_log = logging.getLogger(__name__)
 
 
 class Notice(NamedTuple):
@@ -55,7 +59,7 @@ class Watcher:
 
     Args:
         node: Ray's id of this node.
-        pass_on: given each new notice, once.
+        pass_on: given each new notice; again, a poll later, while it raises an error.
     """
 
     def __init__(
@@ -68,6 +72,9 @@ class Watcher:
         self._sources, self._poll_s, self._node, self._pass_on = list(sources), poll_s, node, pass_on
         self._new: dict[Notice, None] = {}
         self._answered: set[Notice] = set()
+        self._to_pass_on: dict[Notice, float] = {}
+        """What Ray has not taken yet, and when it was heard."""
+        self._refused = ""
         self._over = threading.Event()
         threading.Thread(target=self._watch, name="preemption", daemon=True).start()
 
@@ -96,14 +103,28 @@ class Watcher:
             for source in self._sources:
                 try:
                     notice = source()
-                    if notice is None:
-                        continue
-                    notice = notice._replace(node=self._node)
-                    if notice not in self._new and not self._is_answered(notice):
-                        self._new[notice] = None
-                        self._pass_on(notice)
                 except Exception:  # noqa: S112 - whatever it is: it may answer the next time, and others do now
                     continue
+                if notice is None:
+                    continue
+                notice = notice._replace(node=self._node)
+                if notice not in self._new and not self._is_answered(notice):
+                    self._to_pass_on[notice] = time.monotonic()
+                    self._new[notice] = None
+            self._pass_all_on()
+
+    def _pass_all_on(self) -> None:
+        for notice, heard in list(self._to_pass_on.items()):
+            left_s = notice.within_s and max(1.0, notice.within_s - (time.monotonic() - heard))
+            try:
+                self._pass_on(notice._replace(within_s=left_s))
+            except Exception as error:  # whatever it is: it may be taken the next time
+                reason = f"{type(error).__name__}: {error}"
+                if reason != self._refused:
+                    _log.warning("%s: Ray was not told, which is tried again: %s", notice, reason)
+                self._refused = reason
+            else:
+                del self._to_pass_on[notice]
 
     def close(self) -> None:
         """Ask no more."""
@@ -150,7 +171,11 @@ def _own_node() -> str:
 
 
 def drain(notice: Notice) -> None:
-    """Pass a notice on to Ray, as `ray drain-node` does, where there are other nodes to work on."""
+    """Pass a notice on to Ray, as `ray drain-node` does, where there are other nodes to work on.
+
+    Raises:
+        ClusterError: Ray refuses it.
+    """
     import ray
     from ray import _raylet
     from ray.core.generated import autoscaler_pb2
@@ -162,7 +187,9 @@ def drain(notice: Notice) -> None:
     deadline_ms = int((time.time() + notice.within_s) * 1000) if notice.within_s else 0
     reason = reasons.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     client = raylet.GcsClient(address=context.gcs_address)
-    client.drain_node(notice.node, reason, str(notice), deadline_ms)
+    taken, why_not = client.drain_node(notice.node, reason, str(notice), deadline_ms)
+    if not taken:
+        raise ClusterError("Ray does not drain the node.", got=why_not)
 
 
 def drained() -> Notice | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cluster.preemption import NOTICE_FILE, SPOT, Aws, Gcp, Notice, NoticeFile, Watcher, drained, sources_of
+from cluster.preemption import NOTICE_FILE, SPOT, Aws, Gcp, Notice, NoticeFile, Source, Watcher, drained, sources_of
 from cluster.progress import ProgressFile
 from cluster.rundir import read_metrics
 from tests.conftest import REPOSITORY
@@ -96,36 +96,88 @@ def test_clouds_are_asked_only_where_the_environment_says_so(tmp_path: Path) -> 
     ]
 
 
+WAIT_S = 180.0
+
+
+def until(there: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not there():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+class Asked:
+    """A source that counts how often it was asked."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.count = source, 0
+
+    def __call__(self) -> Notice | None:
+        notice = self._source()
+        self.count += 1
+        return notice
+
+    def again(self) -> None:
+        """Wait until what it says was heard, and more than once."""
+        before = self.count
+        until(lambda: self.count > before + 2, "the source is not asked any more")
+
+
 def test_each_notice_is_given_once_and_a_source_that_fails_does_not_silence_the_others(tmp_path: Path) -> None:
     file, passed = tmp_path / "notice", list[Notice]()
+    source = Asked(NoticeFile(file))
 
     def broken() -> Notice | None:
         raise KeyError("no such thing")
 
-    watched = Watcher([broken, NoticeFile(file)], 0.01, "a node", passed.append)
-    time.sleep(0.05)
+    watched = Watcher([broken, source], 0.01, "a node", passed.append)
+    source.again()
     assert not watched.pending
     for words in ("maintenance at noon", "and again at one"):
         file.write_text(f"{words}\nmore\n")
-        while not watched.pending:
-            time.sleep(0.01)
+        until(lambda: watched.pending, "it is not heard")
         [notice] = watched.heard()
         assert notice == Notice("file", words, node="a node")
         watched.answered([notice])
         assert not watched.pending
-        time.sleep(0.05)
+        source.again()
         assert not watched.pending
     assert [notice.what for notice in passed] == ["maintenance at noon", "and again at one"]
     watched.close()
 
 
+def test_what_ray_does_not_take_is_passed_on_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tried: list[Notice] = []
+
+    def refuses_twice(notice: Notice) -> None:
+        tried.append(notice)
+        if len(tried) < 3:
+            raise TimeoutError("the head does not answer")
+
+    source = Asked(lambda: Notice("AWS", "the spot instance is to terminate", 120.0))
+    watched = Watcher([source], 0.01, "a node", refuses_twice)
+    until(lambda: len(tried) == 3, "it is not tried again")
+    watched.answered(watched.heard())
+    source.again()
+    watched.close()
+    assert len(tried) == 3, "what Ray has taken is not passed on again"
+    left = [notice.within_s for notice in tried]
+    assert 120.0 >= left[0] > left[1] > left[2] > 0.0, "the machine does not get more time by it"
+    [warning] = [record.getMessage() for record in caplog.records if "Ray was not told" in record.getMessage()]
+    assert "the head does not answer" in warning
+
+
 def test_what_was_passed_on_to_ray_is_nothing_new_when_it_comes_back() -> None:
     said = Notice("Ray", "the node is drained at 12:00:00 UTC")
-    first, second, other = (Watcher([lambda: said], 0.01, node) for node in ("a", "a", "b"))
+    sources = [Asked(lambda: said) for _ in range(3)]
+    first, second, other = (
+        Watcher([source], 0.05, node) for source, node in zip(sources, ("a", "a", "b"), strict=True)
+    )
     answered = [Notice("AWS", "the spot instance is to terminate", 120.0, "a")]
     for watched in (first, second, other):
         watched.answered(answered)  # all workers are told what one has heard
-    time.sleep(0.1)
+    for source in sources:
+        source.again()
     assert not first.pending
     assert not second.pending
     assert other.heard() == [said._replace(node="b")]
@@ -147,11 +199,9 @@ def test_training_saves_at_once_when_one_worker_is_warned(
     job = training_job(tmp_path / "run", settings, model, tokens)
 
     def warn_and_end() -> None:
-        while len(read_metrics(job.metrics_file)) < 3:
-            time.sleep(0.02)
+        until(lambda: len(read_metrics(job.metrics_file)) >= 3, "no third step")
         file.write_text("taken for maintenance")
-        while not events_of(job):
-            time.sleep(0.02)
+        until(lambda: events_of(job), "no event")
         saved = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*") if complete(path)]
         found.append((events_of(job), saved))
         (tmp_path / "stop").write_text("")
@@ -278,8 +328,12 @@ def replace(two_nodes: TwoNodes, node: str) -> None:
         if row["node_id"] == node:
             with suppress(ProcessLookupError):
                 os.kill(row["raylet_pid"], signal.SIGKILL)
-    while any(row["node_id"] in (node, None) or row["state"] != "alive" for row in two_nodes.nodes().values()):
-        time.sleep(0.2)
+    until(
+        lambda: all(
+            row["node_id"] not in (node, None) and row["state"] == "alive" for row in two_nodes.nodes().values()
+        ),
+        "no other node comes",
+    )
 
 
 def node_of(job: Job, rank: int) -> str:
@@ -287,6 +341,8 @@ def node_of(job: Job, rank: int) -> str:
 
 
 def wait_until(there: Callable[[], bool], driver: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + WAIT_S
     while not there():
         assert driver.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
