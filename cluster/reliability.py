@@ -100,7 +100,7 @@ class Simulated(NamedTuple):
 def simulate(
     interval_s: float, costs: Costs, mtbf_s: float, work_s: float, *, jobs: int = 200, seed: int = 0
 ) -> Simulated:
-    """Run jobs of so much work through failures drawn at random, event by event.
+    """Run jobs of so much work through failures drawn at random, event by event; hopeless ones as long as it tells.
 
     It shares nothing with the formula but the rules: a job saves each time after `interval_s` of work (a save waits for
     the one before it) and once at its end, and goes back to the newest complete checkpoint when it fails.
@@ -108,30 +108,33 @@ def simulate(
     rng = random.Random(seed)  # noqa: S311 - a simulation
     shares, failures = [], 0
     for _ in range(jobs):
-        seconds, failed = _one_job(interval_s, costs, mtbf_s, work_s, rng)
-        shares.append(work_s / seconds)
+        seconds, done, failed = _one_job(interval_s, costs, mtbf_s, work_s, rng)
+        shares.append(done / seconds)
         failures += failed
     shares.sort()
     edge = max(0, round(0.05 * jobs) - 1)
     return Simulated(sum(shares) / jobs, shares[edge], shares[-1 - edge], failures / jobs)
 
 
-_HOPELESS = 100.0
-"""A job that has taken so many times its work is given up, and counted as it stands."""
+_ENOUGH = 10_000
+"""A job that has failed so often is given up, and counted as it stands: it may never end, and its share is known."""
 
 
-def _one_job(interval_s: float, costs: Costs, mtbf_s: float, work_s: float, rng: random.Random) -> tuple[float, int]:
+def _one_job(
+    interval_s: float, costs: Costs, mtbf_s: float, work_s: float, rng: random.Random
+) -> tuple[float, float, int]:
+    """Seconds, the work done in them, and failures."""
     now, done, failed = 0.0, 0.0, 0
-    while now < _HOPELESS * work_s:
+    while failed < _ENOUGH:
         stretch = rng.expovariate(1 / mtbf_s)
         kept, ended = _stretch(done, stretch, interval_s, costs, work_s)
         if ended is not None:
-            return now + ended, failed
+            return now + ended, work_s, failed
         now, done, failed = now + stretch, kept, failed + 1
-        while (until := rng.expovariate(1 / mtbf_s)) < costs.recovery_s:  # it fails again while it recovers
-            now, failed = now + until, failed + 1
+        while failed < _ENOUGH and (until := rng.expovariate(1 / mtbf_s)) < costs.recovery_s:
+            now, failed = now + until, failed + 1  # it fails again while it recovers
         now += costs.recovery_s
-    return now, failed
+    return now, done, failed
 
 
 def _stretch(done: float, length: float, interval_s: float, costs: Costs, work_s: float) -> tuple[float, float | None]:

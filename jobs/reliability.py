@@ -18,6 +18,7 @@ from rich.text import Text
 from cluster.errors import ConfigError
 from cluster.reliability import DAY, Costs, Simulated, best_interval, daly, goodput, mtbf_of_job, simulate, young
 from cluster.rundir import read_metrics
+from cluster.words import counted
 from jobs.cli_options import show
 from jobs.config import JobConfig
 from jobs.console import fact, title
@@ -105,13 +106,13 @@ def assumptions(job: JobConfig, given: Given) -> Assumptions:
     step = None if planned is None else Figure(planned, "planned, on H100s")
     if measured is not None and measured.stall_s and measured.written_s:
         held = fmean(measured.stall_s)
-        stall = Figure(held, f"measured, {len(measured.stall_s)} saves")
+        stall = Figure(held, f"measured, {counted(len(measured.stall_s), 'save')}")
         writing = Figure(max(0.0, fmean(measured.written_s) - held), stall.origin)
     if measured is not None and measured.restart_s:
-        recovery = Figure(fmean(measured.restart_s), f"measured, {len(measured.restart_s)} restarts")
+        recovery = Figure(fmean(measured.restart_s), f"measured, {counted(len(measured.restart_s), 'restart')}")
         detection = Figure(0.0, "within the recovery that was measured")
     if steps:
-        step = Figure(median(one["seconds"] for one in steps), f"measured, {len(steps)} steps")
+        step = Figure(median(one["seconds"] for one in steps), f"measured, {counted(len(steps), 'step')}")
     told = "given"
     days = given.node_mtbf_days
     return Assumptions(
@@ -194,7 +195,7 @@ def show_reliability(job: JobConfig, given: Given, plot: Path | None = None) -> 
 def _advise(job: JobConfig, known: Assumptions, every_steps: int, seed: int) -> None:
     workers, on_gpus = job.cluster.max_workers, job.cluster.gpus_per_worker > 0
     own = row(workers if on_gpus else workers * known.gpus_per_node, known, every_steps, seed)
-    what = f"{workers} {'GPUs' if on_gpus else 'workers, each taken for a node'}"
+    what = counted(workers, "GPU") if on_gpus else f"{counted(workers, 'worker')}, each taken for a node"
     fact("this job", f"{what}: fails every {_time(own.mtbf_s)}, best interval {_time(own.interval_s)}")
     if own.every_steps is None or own.as_it_is is None:
         return

@@ -78,6 +78,12 @@ def test_limits() -> None:
     assert goodput(100.0, Costs(1.0, 1e9), 10.0) == 0.0
     hopeless = simulate(100.0, Costs(1.0, 10.0), 5.0, 1000.0, jobs=2)
     assert hopeless.mean <= 0.011
+    # Never done, and mostly recovering; what was done so far is the share.
+    for costs, mtbf_s in ((Costs(0.4, 330.0, 48.0), 84.0), (Costs(0.4, 330.0, 48.0), 10.0)):
+        interval = best_interval(costs, mtbf_s)
+        hopeless = simulate(interval, costs, mtbf_s, 20_000 * interval, jobs=20)
+        assert hopeless.failures <= 10_000
+        assert hopeless.mean == pytest.approx(goodput(interval, costs, mtbf_s), rel=0.1, abs=1e-6)
 
 
 def test_llama_3_s_interruptions_and_its_training_time() -> None:
@@ -166,7 +172,7 @@ def test_what_a_run_has_measured_replaces_what_is_assumed(tmp_path: Path) -> Non
     known = assumptions(job, Given(node_mtbf_days=10.0))
     assert known.stall_s == (0.5, "measured, 2 saves")
     assert known.writing_s.value == 2.0
-    assert known.recovery_s == (25.0, "measured, 1 restarts")
+    assert known.recovery_s == (25.0, "measured, 1 restart")
     assert known.detection_s.value == 0.0
     assert known.step_s == (2.0, "measured, 8 steps")
     assert known.node_mtbf_s == (10 * DAY, "given")
