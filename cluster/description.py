@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from cluster.config import Config, FromFolder, PluginConfig
 from cluster.errors import ConfigValueError
+
+Instance = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class GpuConfig(Config):
@@ -26,9 +28,11 @@ class GpuConfig(Config):
 class RedisConfig(Config):
     """Where the head keeps its state, so that a head that was killed comes back with its jobs and actors."""
 
-    address: str | None = None
-    """`HOST:PORT` of a Redis that is there; its password is read from `$RAYSMITH_REDIS_PASSWORD`, never from a file.
-    Unset: the provider starts one."""
+    address: str | None = Field(
+        default=None, pattern=r"^(rediss?://)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*):\d{1,5}$"
+    )
+    """`HOST:PORT` (with TLS: `rediss://HOST:PORT`) of a Redis that is there; its password is read from
+    `$RAYSMITH_REDIS_PASSWORD`, never from the description. Unset: the provider starts one."""
 
 
 class HeadConfig(Config):
@@ -38,7 +42,7 @@ class HeadConfig(Config):
     """Cores that it offers to jobs."""
     memory_gb: PositiveFloat | None = None
     """GiB of memory; unset: what the machine has."""
-    instance: str | None = None
+    instance: Instance | None = None
     """Machine type of a cloud; unset: the provider's choice for `cpus` and `memory_gb`."""
     redis: RedisConfig | None = None
     """Survive the head's end. Unset: with the head, what it knew is gone, and its jobs go on from their checkpoints
@@ -54,7 +58,7 @@ class NodeGroup(Config):
     """GiB of memory a node; unset: what the machine has."""
     gpu: GpuConfig | None = None
     """Its GPUs."""
-    instance: str | None = None
+    instance: Instance | None = None
     """Machine type of a cloud; unset: the provider's choice."""
     spot: bool = False
     """Cheaper nodes that the cloud may take back: training saves a checkpoint when it is warned."""
@@ -87,7 +91,7 @@ class ClusterFile(Config):
     storage: Path | None = None
     """`storage.root` as every node sees it: where runs and artifacts are kept. Unset: only for `local`, the
     submitter's own."""
-    image: str | None = None
+    image: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
     """Container image with the lock installed (cluster/images); needed by `kuberay`, otherwise optional."""
     idle_minutes: PositiveInt = 10
     """A node above `min_nodes` that did nothing for so long is given back."""
@@ -97,6 +101,18 @@ class ClusterFile(Config):
         if "head" in self.nodes:
             raise ConfigValueError("The name is the head's.", field="nodes.head", got="head", expected="another name")
         return self
+
+    @field_validator("storage")
+    @classmethod
+    def _can_be_mounted(cls, storage: Path | None) -> Path | None:
+        if storage is not None and (
+            storage == Path("/") or not str(storage).isprintable() or {*":,"} & {*str(storage)}
+        ):
+            raise ConfigValueError(
+                "Nothing can be mounted there.", got=text,
+                expected="a folder of its own, without colons and commas, such as /raysmith",
+            )  # fmt: skip
+        return storage
 
     @property
     def max_gpus(self) -> int:

@@ -37,7 +37,13 @@ def render(path: Path, overrides: list[str], folder: Path | None, job: Path | No
     if job is not None and not {"job", "chain"} & read_tree(job).tree.keys():  # those are refused by the provider
         _require_in_storage("--job", job, load_job(job, []), file)
     written: Any = provider.render
-    for one in written(target, **also):
+    try:
+        paths = written(target, **also)
+    except OSError as error:
+        raise ConfigError(
+            "The files cannot be written.", field="--to", got=f"{target} ({error.strerror})", expected="a folder"
+        ) from None
+    for one in paths:
         console.print(str(one), markup=False)
 
 

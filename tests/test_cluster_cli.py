@@ -109,6 +109,7 @@ def test_a_rendered_cluster_is_a_script_with_a_token(home: Path, tmp_path: Path)
     ("arguments", "words"),
     [
         (["render", LOCAL, "--job", "configs/quickstart.yaml"], "hold no jobs"),
+        (["render", "configs/cluster/aws.yaml", "--to", "README.md"], "cannot be written"),
         (["up", LOCAL, "nodes.workers.mim_nodes=1"], "min_nodes"),
         (["up", LOCAL, "nodes.workers.min_nodes=5"], "more nodes at least than at most"),
         (["up", "configs/cluster/none.yaml"], "cannot be read"),

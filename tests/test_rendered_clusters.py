@@ -226,7 +226,17 @@ def test_what_the_platform_cannot_do_is_refused_with_the_key(kind: str, change: 
 
 @pytest.mark.parametrize(
     "change",
-    ["provider.nfs='host:/x; rm -rf /'", "provider.ssh_user='a b'", "provider.ami=latest", "name=A"],
+    [
+        "provider.nfs='host:/x; rm -rf /'",
+        "provider.ssh_user='a b'",
+        "provider.ami=latest",
+        "name=A",
+        "image='x; rm -rf /'",
+        "nodes.serve.instance='a b'",
+        "storage=/",
+        "storage='/a:/etc'",
+        "head.redis.address='host:6379; id'",
+    ],
 )
 def test_what_reaches_a_shell_is_checked_when_it_is_read(change: str) -> None:
     with pytest.raises(ConfigError):

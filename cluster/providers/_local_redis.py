@@ -113,8 +113,11 @@ def forget_state(file: ClusterFile, folder: Path) -> None:
         return
     from ray._private.gcs_utils import cleanup_redis_storage
 
-    host, _, port = file.head.redis.address.rpartition(":")
-    cleanup_redis_storage(host, int(port), password, use_ssl=False, storage_namespace=_namespace(file, folder))
+    scheme, _, place = file.head.redis.address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    cleanup_redis_storage(
+        host.strip("[]"), int(port), password, use_ssl=scheme == "rediss", storage_namespace=_namespace(file, folder)
+    )
 
 
 def _namespace(file: ClusterFile, folder: Path) -> str:
