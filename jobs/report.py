@@ -16,6 +16,7 @@ import yaml
 from cluster.artifacts import ArtifactStore
 from cluster.rundir import read_metrics
 from cluster.storage import read_json
+from cluster.words import counted
 from jobs.report_cards import cards, figure
 from jobs.report_charts import Chart, curve, size_bars
 from jobs.report_page import write_page
@@ -120,9 +121,10 @@ def _goodput(run: RunRecord) -> list[Chart]:
         return []
     seconds = {_PARTS[part]: value for part, value in found["seconds"].items() if value > 0}
     note = f"{found['share']:.0%} of training's {duration(found['training_s'])} was steps that stand"
-    note += f"; workers restarted {found['restarts']} times" if found["restarts"] else ""
-    note += f"; {found['lost_steps']} steps done again" if found["lost_steps"] else ""
+    note += f"; workers restarted {counted(found['restarts'], 'time')}" if found["restarts"] else ""
+    note += f"; {counted(found['lost_steps'], 'step')} done again" if found["lost_steps"] else ""
     note += f"; {found['attempts']} attempts" if found["attempts"] > 1 else ""
+    note += f"; not exact: clocks disagree by {clocks:.0f} s" if (clocks := found.get("clocks_disagree_s")) else ""
     if not seconds:
         return []
     return [size_bars("goodput", "Goodput", note, {"time": seconds}, duration)]

@@ -167,6 +167,7 @@ def full_report(store: ArtifactStore) -> dict[str, Any]:
         "artifacts": {"quickstart-quantized": quantized.id}, "seconds": 543.5,
         "goodput": {
             "share": 0.85, "training_s": 100.0, "wall_s": 160.0, "restarts": 1, "lost_steps": 4, "attempts": 2,
+            "clocks_disagree_s": 12.5,
             "seconds": {
                 "steps": 85.0, "lost": 4.0, "measure": 2.0, "checkpoint": 1.0, "start": 3.0, "other": 60.0, "gap": 5.0,
             },
@@ -310,7 +311,8 @@ def test_a_whole_run_shows_every_section(folder: Path, store: ArtifactStore) -> 
     assert loss.startswith("Training loss over 12 steps: 3.4 at step 1, 0.2833 at step 12; held-out before 3.428; ")
     assert [words.split(" over ")[0] for words in rest[-2:]] == ["Utilization (MFU)", "Waiting for data"]
     assert goodput == "Goodput: time 2 min 40 s"
-    assert "85% of training's 1 min 40 s was steps that stand; workers restarted 1 times; 4 steps done" in page.text
+    assert "85% of training's 1 min 40 s was steps that stand; workers restarted 1 time; 4 steps done" in page.text
+    assert "not exact: clocks disagree by 12 s" in page.text
     assert sizes == "Model sizes: base 350 B, merged 850 B, quantized 500 B"
     assert memory == "Memory of a training worker: planned 2.6 GB, worker 0 3.8 GB, worker 1 3.8 GB"
     assert len(page.all("mark")) == 2  # the legend's, and one trained token
