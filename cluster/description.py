@@ -105,9 +105,8 @@ class ClusterFile(Config):
     @field_validator("storage")
     @classmethod
     def _can_be_mounted(cls, storage: Path | None) -> Path | None:
-        if storage is not None and (
-            storage == Path("/") or not str(storage).isprintable() or {*":,"} & {*str(storage)}
-        ):
+        text = str(storage or "")
+        if text == "/" or not text.isprintable() or ":" in text or "," in text:
             raise ConfigValueError(
                 "Nothing can be mounted there.", got=text,
                 expected="a folder of its own, without colons and commas, such as /raysmith",
