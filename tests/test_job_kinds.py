@@ -24,11 +24,12 @@ from jobs.config import JobConfig
 from jobs.context import Context
 from jobs.export import export
 from jobs.lineage import refuse_unmerge
+from jobs.parcel import load_parcel
 from jobs.plan import make_plan, read_data, show_plan, stages
 from jobs.run import run_stages
 from jobs.stages.model import with_head
 from jobs.stages.train import identity, summary, training_name
-from jobs.submit import package
+from jobs.submit_package import package
 from jobs.words import batch_words, duration
 from tests.job_file import JOB, load, refusal
 from tests.tiny import conversations, sentence
@@ -238,7 +239,7 @@ def test_every_key_of_a_training_but_those_is_part_of_its_identity() -> None:
     job = load(JOB)
     assert job.train is not None
     free = {"checkpoint", "trackers", "deepspeed", "compile", "activation_checkpointing", "divergence"}
-    free |= {"paged_optimizer"}
+    free |= {"paged_optimizer", "watchdog"}
     assert set(TrainConfig.model_fields) - set(identity(job.train)) == free
 
 
@@ -265,12 +266,13 @@ def test_sources_of_text_are_sent_along_and_folders_of_the_nodes_are_not(tmp_pat
     write_corpus(Path("corpus"), files=3)
     sources = "[{path: corpus, name: a}, {path: 'corpus/*.txt', name: b}, {path: 'python:stdlib'}]"
     offload = "train.deepspeed={stage: 3, offload_optimizer: nvme, nvme: /nvme}"
-    job = load(SCRATCH, f"data.sources={sources}", offload, "storage.root=store")
+    Path("new.yaml").write_text(SCRATCH)
+    parcel = load_parcel(Path("new.yaml"), [f"data.sources={sources}", offload, "storage.root=store"])
     (tmp_path / "sent").mkdir()
-    sent = package(job, tmp_path / "sent")
+    sent = package(parcel, tmp_path / "sent")["job.yaml"]
     paths = [source["path"] for source in sent["data"]["sources"]]
-    assert paths == ["files/data.sources.0.path/corpus", "files/data.sources.1.path/corpus/*.txt", "python:stdlib"]
-    assert len(list((tmp_path / "sent" / "files/data.sources.1.path/corpus").glob("*.txt"))) == 3
+    assert paths == ["files/data.sources.0.path/corpus", "files/data.sources.0.path/corpus/*.txt", "python:stdlib"]
+    assert len(list((tmp_path / "sent" / "files/data.sources.0.path/corpus").glob("*.txt"))) == 3
     assert sent["train"]["deepspeed"]["nvme"] == "/nvme"
 
 
