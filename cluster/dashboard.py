@@ -103,22 +103,33 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 @contextmanager
-def explained(address: str, message: str) -> Iterator[None]:
-    """Tell what Ray's client raises as a ClusterError that begins with `message`."""
+def explained(address: str, message: str, name: str | None = None) -> Iterator[None]:
+    """Tell what Ray's client raises as a ClusterError that begins with `message`.
+
+    Args:
+        name: of the cluster, where it is up by a name.
+    """
     from ray.exceptions import AuthenticationError
+
+    field, got = ("--address", address) if name is None else ("--cluster", f"{name}, {address}")
 
     try:
         yield
     except AuthenticationError as error:
         raise ClusterError(
-            "The cluster refuses the token, or wants one and there is none.", field="--address",
-            got=f"{address} ({str(error).splitlines()[0]})", expected="the token of that cluster",
-            fix="copy the head's ~/.ray/auth_token to this machine, or set RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN",
+            "The cluster refuses the token, or wants one and there is none.", field=field,
+            got=f"{got} ({str(error).splitlines()[0]})", expected="the token of that cluster",
+            fix="copy the head's ~/.ray/auth_token to this machine, or set RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
+            if name is None
+            else f"raysmith cluster up CLUSTER.yaml; if another cluster answers there, first `cluster down {name}`",
         ) from None  # fmt: skip
     except (OSError, RuntimeError, KeyError) as error:  # KeyError: JSON, but not Ray's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ClusterError(
-            message, field="--address", got=f"{address} ({reason[:300]})",
+            message, field=field, got=f"{got} ({reason[:300]})",
             expected="the dashboard of a running cluster, http://HOST:8265",
-            fix="check host and port; from outside, forward the port with `ssh -L` or `kubectl port-forward`",
+            fix="raysmith cluster up CLUSTER.yaml starts one; for another, check host and port, or forward it here "
+            "(`ssh -L`, `kubectl port-forward`)"
+            if name is None
+            else f"raysmith cluster status {name}; `raysmith cluster up CLUSTER.yaml` starts it again",
         ) from None  # fmt: skip

@@ -23,7 +23,7 @@ STOPPED = 143
 """Exit code for a job that was stopped, as of a process that SIGTERM ended: Ray does not keep the driver's own."""
 _QUIET_S = 60.0
 _RETRY_S = 2.0
-_SILENT_RETRIES, _LOG_RETRIES = 90, 10
+_SILENT_RETRIES, _LOG_RETRIES, _TOLD_RETRIES = 90, 10, 3
 """A head that is started again takes a minute or two; the log of a job that is over is worth less patience."""
 _STOP_S = 60
 """A driver that is stopped ends its endpoint or its training first; after so long Ray kills it."""
@@ -67,16 +67,20 @@ class JobView(NamedTuple):
 class RemoteJobs:
     """The jobs of one cluster, reached through its dashboard.
 
+    Args:
+        name: the cluster's, where it is up by a name.
+
     Raises:
         ConfigError: `address` is not one of a dashboard.
         ClusterError: nothing answers there, or it refuses the token.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, name: str | None = None) -> None:
         from cluster import dashboard
         from cluster.connect import prepare_environment
 
         self.address = dashboard.checked_address(address)
+        self.name = name
         prepare_environment(embedded=False)
         with self._explained("No Ray dashboard answers at this address."):
             self._client = dashboard.connect(self.address)
@@ -84,7 +88,7 @@ class RemoteJobs:
     def _explained(self, message: str) -> AbstractContextManager[None]:
         from cluster import dashboard
 
-        return dashboard.explained(self.address, message)
+        return dashboard.explained(self.address, message, self.name)
 
     def jobs(self) -> list[JobView]:
         """Those that were submitted, oldest first."""
@@ -132,8 +136,11 @@ class RemoteJobs:
                 return False
         return True
 
-    def follow(self, job_id: str, show: Callable[[str], object]) -> Ending:
+    def follow(self, job_id: str, show: Callable[[str], object], tell: Callable[[str], object] | None = None) -> Ending:
         """Give the job's log to `show` as it grows, until the job ends. Connections that break are made again.
+
+        Args:
+            tell: is told when that takes long.
 
         Raises:
             ClusterError: the cluster no longer answers, or refuses the token: it was made anew. The job may go on.
@@ -152,10 +159,13 @@ class RemoteJobs:
                 return view.ending
             failures = failures + 1 if view is None or ended else 0
             if failures > _SILENT_RETRIES:
+                option, value = ("--cluster", self.name) if self.name else ("--address", self.address)
                 raise ClusterError(
-                    "The cluster no longer answers; the job may go on.", field="--address", got=self.address,
-                    fix=f"later: raysmith logs -f {job_id} --address {self.address}",
+                    "The cluster no longer answers; the job may go on.", field=option, got=value,
+                    expected="an answer within minutes", fix=f"later: raysmith logs -f {job_id} {option} {value}",
                 )  # fmt: skip
+            if failures == _TOLD_RETRIES and view is None and tell is not None:
+                tell("The cluster does not answer; it is asked again for some minutes. The job may go on.")
             time.sleep(_RETRY_S)
 
     def log(self, job_id: str) -> str:

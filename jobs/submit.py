@@ -52,7 +52,7 @@ def submit(parcel: Parcel, target: Target, way: Way) -> int:
         DataError, ModelError: a file is malformed.
         ClusterError: the cluster does not answer, refuses the token or does not take the job.
     """
-    remote = RemoteJobs(target.dashboard)
+    remote = target.connect()
     with tempfile.TemporaryDirectory(prefix="raysmith-") as folder:
         package(parcel, Path(folder))
         job_id, sent = _send_once(remote, parcel, Path(folder), target, way)
@@ -127,7 +127,7 @@ def _follow(remote: RemoteJobs, parcel: Parcel, job_id: str, target: Target, way
     left = way.retries
     try:
         while True:
-            ending = remote.follow(job_id, show)
+            ending = remote.follow(job_id, show, note)
             if not ending.lost or not left:
                 return told(job_id, ending)
             left -= 1
@@ -165,6 +165,11 @@ def show(text: str) -> None:
     """Pass a piece of a log on as it is."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Say something that is not of the log."""
+    errors.print(text, markup=False)
 
 
 def _folder() -> Path:

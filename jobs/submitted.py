@@ -12,7 +12,7 @@ from cluster.errors import ClusterError, ConfigError
 from cluster.queue import LET_IN, WAITING
 from cluster.submit import JobView, RemoteJobs
 from jobs.console import console, errors, fact
-from jobs.submit import Way, show, submit, submitted, told
+from jobs.submit import Way, note, show, submit, submitted, told
 from jobs.targets import Target
 from jobs.words import duration
 
@@ -23,15 +23,16 @@ _QUEUE = re.compile(rf"^\s+queue\s+({WAITING} \d+ of \d+|{LET_IN})", re.MULTILIN
 _INTERRUPTED = 130
 
 
-def table(target: Target) -> Table:
+def table(target: Target) -> Table | str:
     """Every job that was submitted with `raysmith submit`, the newest last."""
-    remote = RemoteJobs(target.dashboard)
+    remote = target.connect()
     found = Table(box=None, header_style="bold")
     for column in ("name", "id", "verb", "state", "since", "took", "exit", "directory"):
         found.add_column(column, overflow="fold")
-    for job in remote.jobs():
-        if not job.name:
-            continue
+    jobs = [job for job in remote.jobs() if job.name]
+    if not jobs:
+        return f"No job was submitted to {target.dashboard}: raysmith submit CONFIG {target.option}"
+    for job in jobs:
         exit_code = "" if job.ending is None else str(job.ending.exit_code)
         found.add_row(
             job.name, job.id, job.metadata.get("raysmith_verb", ""), state(remote, job),
@@ -75,13 +76,13 @@ def find(remote: RemoteJobs, name: str) -> JobView:
 
 def logs(target: Target, name: str, *, follow: bool) -> int:
     """Print a job's log, to its end if `follow`; the exit code is then the driver's."""
-    remote = RemoteJobs(target.dashboard)
+    remote = target.connect()
     job = find(remote, name)
     if not follow:
         show(remote.log(job.id))
         return 0
     try:
-        ending = remote.follow(job.id, show)
+        ending = remote.follow(job.id, show, note)
     except KeyboardInterrupt:
         errors.print(f"\nNo longer followed; the job goes on. raysmith stop {job.id} {target.option}", markup=False)
         return _INTERRUPTED
@@ -92,7 +93,7 @@ def logs(target: Target, name: str, *, follow: bool) -> int:
 
 def stop(target: Target, name: str) -> None:
     """Stop a job as Ctrl-C would, and wait for it."""
-    remote = RemoteJobs(target.dashboard)
+    remote = target.connect()
     job = find(remote, name)
     if job.ending is not None:
         fact(job.id, f"{job.ending.text} before")

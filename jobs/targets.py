@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cluster import records
 from cluster.errors import ConfigError
 from cluster.records import ClusterRecord
+from cluster.submit import RemoteJobs
 
 _DEFAULT = "http://127.0.0.1:8265"
 
@@ -18,6 +19,10 @@ class Target(NamedTuple):
     dashboard: str
     record: ClusterRecord | None
     """None when it was given by its address."""
+
+    def connect(self) -> RemoteJobs:
+        """Reach its jobs; for errors see there."""
+        return RemoteJobs(self.dashboard, None if self.record is None else self.record.name)
 
     @property
     def key(self) -> str:

@@ -128,6 +128,7 @@ def test_a_refused_token_says_what_to_do(
     done = raysmith(two_nodes.environment, job_file.parent, "submit", job_file.name, "--address", address, **variables)
     assert done.returncode == 1
     assert "ClusterError: The cluster refuses the token" in done.stderr
+    assert "--address" in done.stderr
     assert "RAY_AUTH_TOKEN_PATH" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -253,8 +254,20 @@ def test_a_broken_connection_is_made_again_and_no_line_lost(flaky: Callable[...,
 
 
 def test_a_cluster_that_is_gone_is_given_up(flaky: Callable[..., RemoteJobs]) -> None:
-    with pytest.raises(ClusterError, match="the job may go on"):
-        flaky(*[[] for _ in range(200)]).follow("job", print)
+    told: list[str] = []
+    with pytest.raises(ClusterError, match="the job may go on") as given_up:
+        flaky(*[[] for _ in range(200)]).follow("job", print, told.append)
+    assert [text.startswith("The cluster does not answer") for text in told] == [True]  # once, and long before
+    assert str(given_up.value.fix).endswith("raysmith logs -f job --address http://host:8265")
+
+
+def test_a_cluster_with_a_name_is_called_by_it() -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ClusterError, match="No Ray dashboard answers") as silent:
+        RemoteJobs(address, "here")
+    assert silent.value.field == "--cluster"
+    assert f"here, {address}" in str(silent.value.got)
+    assert "raysmith cluster status here" in str(silent.value.fix)
 
 
 def test_a_head_that_comes_back_with_another_token(flaky: Callable[..., RemoteJobs]) -> None:

@@ -228,4 +228,4 @@ def test_a_submitted_endpoint(cluster: Cluster, endpoint_file: Path, two_nodes: 
         said, errors = following.communicate(timeout=JOB_S)
     assert following.returncode == 143, said + errors
     assert folder.state() is None
-    assert not [row for row in two_nodes.nodes().values() if row["state"] != "up"]
+    assert not [row for row in two_nodes.nodes().values() if row["state"] != "alive"]

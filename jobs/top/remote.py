@@ -41,12 +41,11 @@ class Remote:
         return self._rows
 
     def _ask(self) -> tuple[list[JobRow], str]:
-        from cluster.submit import RemoteJobs
         from jobs.submitted import state
         from jobs.targets import target_of
 
         try:
-            remote = RemoteJobs(target_of(self.name, None).dashboard)
+            remote = target_of(self.name, None).connect()
             found = [one for one in reversed(remote.jobs()) if one.name][:_SHOWN]
             rows = [
                 JobRow(one.name, one.id, state(remote, one), (one.ended or time.time()) - one.started) for one in found
