@@ -346,6 +346,13 @@ def test_a_port_that_is_taken_is_told_before_anything_is_written(tmp_path: Path)
     assert not (tmp_path / "to").exists()
 
 
+@needs_prometheus
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="cannot be written"):
+        up.up(tmp_path, None, "127.0.0.1:0", tmp_path / "file")
+
+
 def test_grafana_is_given_its_files(tmp_path: Path) -> None:
     """Their form alone: Grafana itself was not run."""
     path = write_grafana(tmp_path, tmp_path / "dashboards", "http://127.0.0.1:9090", "127.0.0.1", 3000, "raysmith")

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -213,9 +214,21 @@ def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
         "driver": {"report.json": '{"status": "running"}', "driver.json": '{"pid": "x"}', ".lock": "none"},
         "sweep": {"report.json": '{"status": "done", "sweep": 3}', "sweep.json": '{"trials": [3, {"score": "x"}]}'},
         "steps": {"report.json": '{"status": "done", "stages": null}', "metrics.jsonl": "{}\n" * 9},
+        "stages": {"report.json": '{"status": "failed", "stages": ["x"], "error": [3], "goodput": []}'},
+        "values": {
+            "report.json": '{"status": "running", "stages": {"train": 3}}',
+            ".lock": str(os.getpid()),
+            "timeline.jsonl": '{"what": "training", "edge": "begin", "training": "../t", "time": "x"}\n[]\n',
+            "events.jsonl": '{"event": 3, "time": "x"}\n{"event": "all workers are gone", "time": {}}\n',
+            "metrics.jsonl": "".join(
+                json.dumps({"training": "t", "attempt": 1, "step": step, "time": when, "seconds": None}) + "\n"
+                for step, when in ((1, "x"), (math.nan, 2), (2, 3), (3, 4), ("4", 5))
+            ),
+        },
     }.items():
         folder = tmp_path / "runs" / name
-        folder.mkdir()
+        (folder / "progress").mkdir(parents=True)
+        (folder / "progress" / "train.json").write_text('{"done": NaN, "total": 1e999}')
         for file, content in files.items():
             (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     (tmp_path / "runs" / "file").write_text("")
@@ -223,10 +236,10 @@ def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "endpoints" / "half" / "state.json").write_text('{"name": "ha')
     snapshot = Gatherer(tmp_path, None).gather()
     assert {one.name: one.status for one in snapshot.runs} == {
-        "good": "running", "driver": "lost", "sweep": "done", "steps": "done",
+        "good": "running", "driver": "lost", "sweep": "done", "steps": "done", "stages": "failed", "values": "running",
     }  # fmt: skip
     assert next(one for one in snapshot.runs if one.name == "good").done == 4
-    json.dumps(snapshot.as_json())
+    json.dumps(snapshot.as_json(), allow_nan=False)
     told(tmp_path)
     assert driver_of(tmp_path / "runs" / "driver") is None
 
@@ -347,6 +360,15 @@ def test_it_fits_any_terminal(tmp_path: Path, width: int, height: int) -> None:
     lines = console.render_lines(view(Gatherer(tmp_path, None).gather(), height, width))
     assert all(sum(part.cell_length for part in line) <= width for line in lines)
     assert sum("run-" in "".join(part.text for part in line) for line in lines) <= max(3, height)
+
+
+def test_a_long_error_leaves_room_for_the_rest(tmp_path: Path) -> None:
+    path = make_run(tmp_path, "a-run-of-a-long-name-indeed-it-is-long", status="failed")
+    write_json(path / "report.json", {"status": "failed", "error": "much went wrong " * 20})
+    console = Console(width=80, height=24, file=open(os.devnull, "w"), record=True)  # noqa: SIM115, PTH123
+    console.print(view(Gatherer(tmp_path, None).gather(), 24, 80))
+    (line,) = [line for line in console.export_text().splitlines() if "a-run" in line]
+    assert re.search(r"a-run-of-a-lo\S* +failed +much went wr.*— +—", line), line
 
 
 def test_it_lives_in_a_terminal_until_q_is_pressed(tmp_path: Path) -> None:

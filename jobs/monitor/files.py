@@ -51,6 +51,12 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def dict_of(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """The dictionary under a key; empty if there is none."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def finite(value: float | None) -> float | None:
     """The number, or None if it is none."""
     return value if value is not None and math.isfinite(value) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import psutil
 from cluster.monitoring.targets import Driver, driver_of
 from jobs.goodput import goodput_of
 from jobs.monitor.events import EventCounts
-from jobs.monitor.files import changed_at, finite, lines_of, number, read_object
+from jobs.monitor.files import changed_at, dict_of, finite, lines_of, number, read_object
 from jobs.monitor.training import Training, expects_steps, training_of
 
 RECENT_S = 3600.0
@@ -56,6 +57,7 @@ class Run(NamedTuple):
     """When it last wrote something, Unix time."""
     driver: Driver | None
     report: dict[str, Any]
+    """With `stages`, each a dictionary."""
     work: Work | None
     steps: list[dict[str, Any]]
     """The newest lines of metrics.jsonl, of one training."""
@@ -92,7 +94,7 @@ class Run(NamedTuple):
         """Training steps in all."""
         if self.work is not None and self.work.label == "train":
             return self.work.total
-        found = (self.report.get("stages") or {}).get("train", {}).get("steps")
+        found = self.report["stages"].get("train", {}).get("steps")
         return int(found) if isinstance(found, int) else None
 
     @property
@@ -177,11 +179,13 @@ class Runs:
 
 def _directories(folder: Path) -> list[tuple[str, int]]:
     """Names of the run directories, and when they changed."""
-    try:
-        with os.scandir(folder) as entries:
-            return [(entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_dir()]
-    except OSError:
-        return []
+    found = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # it has just been removed
+                if entry.is_dir():
+                    found.append((entry.name, entry.stat().st_mtime_ns))
+    return found
 
 
 def _measured_goodput(path: Path) -> float | None:
@@ -204,6 +208,7 @@ def read_run(path: Path, events: EventCounts | None = None) -> Run | None:
     status = report.get("status")
     if not isinstance(status, str):
         return None
+    report["stages"] = {name: one for name, one in dict_of(report, "stages").items() if isinstance(one, dict)}
     work, driver = _work(path), driver_of(path)
     events = EventCounts(path / "events.jsonl") if events is None else events
     events.look()
@@ -217,7 +222,7 @@ def read_run(path: Path, events: EventCounts | None = None) -> Run | None:
     steps = _steps(path / "metrics.jsonl")
     now = training_of(path, steps, events.gone_at) if status == "running" else None
     return Run(
-        name=path.name, path=path, status=status, sweep=trial_of, is_sweep=(path / "sweep.json").is_file(),
+        name=path.name, path=path, status=status, sweep=trial_of, is_sweep=changed_at(path / "sweep.json") > 0,
         changed=changed, driver=driver, report=report, work=work if status == "running" else None, steps=steps,
         now=now, events=dict(events.counts),
     )  # fmt: skip
@@ -243,14 +248,14 @@ def _work(path: Path) -> Work | None:
     files = [(changed_at(file), file) for file in (path / "progress").glob("*.json")]
     for changed, file in sorted(one for one in files if one[0] >= begun)[::-1]:
         values = read_object(file)
-        done, total = number(values.get("done")), number(values.get("total"))
+        done, total = finite(number(values.get("done"))), finite(number(values.get("total")))
         if done is not None and total is not None:
             return Work(file.stem, int(done), int(total), str(values.get("text", "")), changed)
     return None
 
 
 def _is_step(line: dict[str, Any]) -> bool:
-    return number(line.get("step")) is not None and number(line.get("time")) is not None
+    return all(finite(number(line.get(key))) is not None for key in ("step", "time"))
 
 
 def _steps(file: Path) -> list[dict[str, Any]]:

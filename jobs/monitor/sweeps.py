@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-from jobs.monitor.files import finite, number, read_object
+from jobs.monitor.files import dict_of, finite, number, read_object
 from jobs.monitor.runs import Run
 
 STATUSES = ("waiting", "running", "finished", "stopped", "failed")
@@ -39,10 +39,11 @@ class SweepView(NamedTuple):
 def sweep_of(run: Run) -> SweepView | None:
     """The sweep whose directory this is; None if it is none, or not recorded yet."""
     record = read_object(run.path / FILE) if run.is_sweep else {}
-    trials = [one for one in record.get("trials") or [] if isinstance(one, dict)]
     if not record:
         return None
-    objective = (record.get("configuration") or {}).get("objective") or {}
+    listed = record.get("trials")
+    trials = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    objective = dict_of(dict_of(record, "configuration"), "objective")
     sign = -1.0 if objective.get("direction") == "maximize" else 1.0
 
     def place(trial: dict[str, Any]) -> tuple[bool, float]:
@@ -52,8 +53,8 @@ def sweep_of(run: Run) -> SweepView | None:
     found = Counter(str(one.get("status")) for one in trials)
     return SweepView(
         run, str(objective.get("metric", "objective")), {status: found[status] for status in STATUSES},
-        sorted(trials, key=place), sum(int(one.get("tokens") or 0) for one in trials),
-        float(record.get("seconds") or 0.0),
+        sorted(trials, key=place), sum(int(finite(number(one.get("tokens"))) or 0) for one in trials),
+        finite(number(record.get("seconds"))) or 0.0,
     )  # fmt: skip
 
 

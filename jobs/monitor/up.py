@@ -136,10 +136,17 @@ def _held(folder: Path) -> Iterator[None]:
     """The folder is this process's alone.
 
     Raises:
-        ResourceError: another monitor uses it.
+        ResourceError: it cannot be written, or another monitor uses it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise ResourceError(
+            "The folder cannot be written.", field="--to", got=f"{folder} ({error.strerror})",
+            expected="a folder for configuration and data", fix="choose another with --to",
+        ) from None  # fmt: skip
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.records import ClusterRecord
+from jobs.monitor.files import dict_of
 from jobs.monitor.runs import Run, Runs
 from jobs.monitor.sweeps import SweepView, sweep_of
 from jobs.top.endpoints import EndpointView, Fronts
@@ -69,13 +71,22 @@ class Snapshot(NamedTuple):
     notes: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """As plain data, which is JSON: what is no number is null."""
         parts = {"machine": self.machine._asdict()}
         lists = {
             name: [one._asdict() for one in getattr(self, name)]
             for name in ("gpus", "runs", "sweeps", "endpoints", "jobs")
         }
-        return self._asdict() | parts | lists
+        plain: dict[str, Any] = _finite(self._asdict() | parts | lists)
+        return plain
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 class Gatherer:
@@ -107,7 +118,7 @@ class Gatherer:
 def run_row(run: Run) -> RunRow:
     """A run's line."""
     key = "reward" if run.figure("reward") is not None else "loss"
-    stages = list(run.report.get("stages") or {})
+    stages = list(run.report["stages"])
     last = "done" if run.status == "done" else f"after {stages[-1]}" if stages else ""
     done, total = (run.step, run.num_steps) if run.work is None else (run.work.done, run.work.total)
     return RunRow(
@@ -131,12 +142,14 @@ def _sweep_row(sweep: SweepView) -> SweepRow:
     running = [one for one in sweep.trials if one.get("status") == "running"][:_TRIALS]
     return SweepRow(
         name=run.name, status=run.status, counts=sweep.counts, metric=sweep.metric, best=sweep.best_score,
-        best_values=dict(best.get("values") or {}) if best is not None else {}, tokens=sweep.tokens,
+        best_values=dict_of(best or {}, "values"), tokens=sweep.tokens,
         seconds=sweep.seconds,
         trials=[{"run": one.get("run"), "step": _last_step(one), "score": one.get("score")} for one in running],
     )  # fmt: skip
 
 
 def _last_step(trial: dict[str, Any]) -> int:
-    curve = trial.get("curve") or []
-    return int(curve[-1][0]) if curve else 0
+    try:
+        return int(trial["curve"][-1][0])
+    except (LookupError, TypeError, ValueError):  # not measured yet
+        return 0

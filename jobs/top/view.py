@@ -18,6 +18,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 _CURVE = 16
 _WIDE, _NARROW = 120, 90
 _NAME = 14
+_HEAD, _TITLE = 3, 3
+"""Lines that the top, and the titles of each part, take at most."""
 _COLOURS = {
     "running": "cyan", "done": "green", "failed": "red", "interrupted": "yellow", "lost": "bold red",
     "serving": "green", "starting": "yellow", "changing": "yellow", "does not answer": "bold red",
@@ -32,10 +34,12 @@ def view(snapshot: Snapshot, height: int | None = None, width: int = _WIDE) -> R
         height: lines that there are; the longest lists are cut to fit. Unset: nothing is cut.
         width: columns that there are; of runs less is told where they are few.
     """
-    rows = None if height is None else max(3, (height - 14) // 3)
+    lists = (snapshot.runs, snapshot.sweeps, snapshot.endpoints, snapshot.jobs, snapshot.gpus)
+    used = sum(map(bool, lists))
+    rows = None if height is None else max(3, (height - _HEAD - _TITLE * used - len(snapshot.notes)) // max(1, used))
     parts: list[RenderableType] = [_head(snapshot)]
     parts += _part("Runs", _runs(snapshot.runs, rows, width), len(snapshot.runs), rows)
-    parts += _part("Sweeps", _sweeps(snapshot.sweeps, rows), len(snapshot.sweeps), rows)
+    parts += _part("Sweeps", _sweeps(snapshot.sweeps, rows, width), len(snapshot.sweeps), rows)
     parts += _part("Endpoints", _endpoints(snapshot, rows), len(snapshot.endpoints), rows)
     if snapshot.cluster is not None:
         parts += _part(f"Jobs of {snapshot.cluster}", _jobs(snapshot, rows), len(snapshot.jobs), rows)
@@ -79,14 +83,23 @@ def _part(title: str, table: Table, count: int, rows: int | None) -> Iterable[Re
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        number = column in _RIGHT
-        least = None if table.columns else _NAME  # the first one is the name
+        first = not table.columns  # the name
         table.add_column(
-            column, justify="right" if number else "left", no_wrap=True, overflow="ellipsis", min_width=least
-        )
+            column, justify="right" if column in _RIGHT else "left", overflow="ellipsis",
+            # Where there is little room, columns that may wrap become narrower, and no others; no cell does wrap.
+            no_wrap=not first and column not in _TEXTS, min_width=_NAME if first else None,
+        )  # fmt: skip
     return table
 
 
+def _add(table: Table, *cells: str) -> None:
+    texts = [Text.from_markup(cell, overflow="ellipsis") for cell in cells]
+    for text in texts:
+        text.no_wrap = True
+    table.add_row(*texts)
+
+
+_TEXTS = {"doing", "trials", "of", "metric", "url", "name", "id"}
 _RIGHT = {
     "step", "left", "tokens/s", "MFU", "goodput", "replicas", "running", "waiting", "requests/s", "first token p95",
     "5xx", "took", "use", "temperature", "power", "best", "tokens",
@@ -106,22 +119,25 @@ def _runs(runs: list[RunRow], rows: int | None, width: int) -> Table:
             _number(run.tokens_per_s, ",.0f"), sparkline(run.curve), _number(run.mfu, ".1%"),
             _number(run.goodput, ".1%"),
         )  # fmt: skip
-        table.add_row(*cells[:shown])
+        _add(table, *cells[:shown])
     return table
 
 
-def _sweeps(sweeps: list[SweepRow], rows: int | None) -> Table:
-    table = _table("sweep", "status", "trials", "best", "metric", "of", "tokens", "took")
+def _sweeps(sweeps: list[SweepRow], rows: int | None, width: int) -> Table:
+    columns = ("sweep", "status", "trials", "best", "of", "metric", "tokens", "took")
+    shown = len(columns) - (0 if width >= _WIDE else 3)
+    table = _table(*columns[:shown])
     for sweep in sweeps[:rows]:
         counts = ", ".join(f"{count} {status}" for status, count in sweep.counts.items() if count)
         values = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in sweep.best_values.items())
-        table.add_row(
-            escape(sweep.name), _status(sweep.status), counts, _number(sweep.best, ".4f"), escape(sweep.metric),
-            escape(values), f"{sweep.tokens:,}", duration(sweep.seconds),
+        cells = (
+            escape(sweep.name), _status(sweep.status), counts, _number(sweep.best, ".4f"), escape(values),
+            escape(sweep.metric), f"{sweep.tokens:,}", duration(sweep.seconds),
         )  # fmt: skip
+        _add(table, *cells[:shown])
         for trial in sweep.trials:
             score = _number(trial["score"], ".4f")
-            table.add_row(f"  [dim]{escape(str(trial['run']))}[/]", "", f"[dim]step {trial['step']:,}[/]", score)
+            _add(table, f"  [dim]{escape(str(trial['run']))}[/]", "", f"[dim]step {trial['step']:,}[/]", score)
     return table
 
 
@@ -132,8 +148,8 @@ def _endpoints(snapshot: Snapshot, rows: int | None) -> Table:
     )  # fmt: skip
     for one in snapshot.endpoints[:rows]:
         first = _NONE if one.ttft_p95_s is None else f"{1000 * one.ttft_p95_s:,.0f} ms"
-        table.add_row(
-            escape(one.name), _status(one.status), _number(one.replicas, ".0f"), _number(one.running, ".0f"),
+        _add(
+            table, escape(one.name), _status(one.status), _number(one.replicas, ".0f"), _number(one.running, ".0f"),
             _number(one.waiting, ".0f"), _number(one.requests_per_s, ".1f"), _number(one.tokens_per_s, ",.0f"), first,
             _number(one.failed, ".0f"), escape(one.url),
         )  # fmt: skip
@@ -143,7 +159,7 @@ def _endpoints(snapshot: Snapshot, rows: int | None) -> Table:
 def _jobs(snapshot: Snapshot, rows: int | None) -> Table:
     table = _table("job", "state", "took", "id")
     for job in snapshot.jobs[:rows]:
-        table.add_row(escape(job.name), _status(job.status), duration(job.seconds), escape(job.id))
+        _add(table, escape(job.name), _status(job.status), duration(job.seconds), escape(job.id))
     return table
 
 
@@ -152,8 +168,8 @@ def _gpus(snapshot: Snapshot, rows: int | None) -> Table:
     for gpu in snapshot.gpus[:rows]:
         known = gpu.memory_used is not None and gpu.memory_total is not None
         memory = f"{size(gpu.memory_used or 0)} of {size(gpu.memory_total or 0)}" if known else _NONE
-        table.add_row(
-            str(gpu.number), escape(gpu.name), _number(gpu.percent, ".0f", "%"), memory,
+        _add(
+            table, str(gpu.number), escape(gpu.name), _number(gpu.percent, ".0f", "%"), memory,
             _number(gpu.celsius, ".0f", " °C"), _number(gpu.watts, ".0f", " W"),
         )  # fmt: skip
     return table
