@@ -101,6 +101,7 @@ def test_clock(
     who: str, jump: str, whole: Whole, case: Case, clusters: Any, root: Path, files: Path, tmp_path: Path
 ) -> None:
     clusters.close()
+    began = time.monotonic()
     with shifted(who, tmp_path) as (cluster, offset), submitted(cluster, root, files) as command:
         command.wait_for_step(AT)
         seen = command.drivers() if who == "head" else titled(cluster.raylet(who), WORKER)
@@ -113,4 +114,10 @@ def test_clock(
         case.figures["largest jump in the run's times s"] = round(
             max(abs(later - earlier) for earlier, later in pairwise(times))
         )
+        goodput = command.report()["goodput"]
+        case.figures["goodput"] = goodput["share"]
+        assert 0.0 < goodput["share"] <= 1.0
+        assert min(goodput["seconds"].values()) >= 0.0
+        assert goodput["wall_s"] < time.monotonic() - began, "no part of it is the hour"
+        assert "clocks_disagree_s" not in goodput
         case.saw = said(command)

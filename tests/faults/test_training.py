@@ -107,26 +107,26 @@ def test_training_client_lost(case: Case, cluster: LocalCluster, root: Path, fil
         case.saw, case.lost = "the terminal is gone; the job goes on on the cluster", "nothing"
 
 
+def loses_its_head(case: Case, cluster: LocalCluster, command: Command, whole: Whole, restarts: int | None = 1) -> None:
+    step, since = command.step(), time.monotonic()
+    for one in cluster.head_processes():
+        kill(one)
+    goes_on(case, command, step, since, cluster)
+    ends_as_if_nothing_had_happened(case, command, whole, since, restarts=restarts)
+
+
 @pytest.mark.case("training", "head lost, without Redis", "plain")
 def test_training_head_lost(case: Case, cluster: LocalCluster, root: Path, files: Path, whole: Whole) -> None:
     with submitted(cluster, root, files) as command:
         command.wait_for_step(AT)
-        step, since = command.step(), time.monotonic()
-        for one in cluster.head_processes():
-            kill(one)
-        goes_on(case, command, step, since, cluster)
-        ends_as_if_nothing_had_happened(case, command, whole, since)
+        loses_its_head(case, cluster, command, whole)
 
 
 @pytest.mark.case("training", "head lost, with Redis", "redis")
 def test_training_head_lost_redis(case: Case, cluster: LocalCluster, root: Path, files: Path, whole: Whole) -> None:
     with submitted(cluster, root, files) as command:
         command.wait_for_step(AT)
-        step, since = command.step(), time.monotonic()
-        for one in cluster.head_processes():
-            kill(one)
-        goes_on(case, command, step, since, cluster)
-        ends_as_if_nothing_had_happened(case, command, whole, since)
+        loses_its_head(case, cluster, command, whole)
 
 
 @pytest.mark.case("training", "head lost, with Redis; the driver is on another node", "own")
@@ -141,11 +141,7 @@ def test_training_head_lost_driver_elsewhere(
             command.wait_for_step(AT)
             head = {one.pid for one in cluster.head_processes()}
             assert not head & {driver.pid for driver in command.drivers()}
-            step, since = command.step(), time.monotonic()
-            for one in cluster.head_processes():
-                kill(one)
-            goes_on(case, command, step, since, cluster)
-            ends_as_if_nothing_had_happened(case, command, whole, since, restarts=None)
+            loses_its_head(case, cluster, command, whole, restarts=None)
     finally:
         cluster.close()
 

@@ -73,8 +73,8 @@ def said(command: Command) -> str:
 
 
 _TELLING = re.compile(
-    r"\s*(hang \d|\d+ workers |\S+\.\d+: (?!succeeded)|Sent again|\w+Error: |got: |fix: |checkpoint at|No longer|"
-    r"queue .*wait)"
+    r"\s*(hang \d|\d+ workers? |all workers are gone|\S+\.\d+: (?!succeeded)|Sent again|\w+Error: |got: |fix: |"
+    r"checkpoint at|No longer|queue .*wait)"
 )
 
 
