@@ -18,6 +18,7 @@ import torch
 
 from cluster.connect import Capacity, ClusterConfig
 from cluster.errors import ClusterError, HandoffError
+from cluster.monitoring.metrics import LEARNING
 from cluster.progress import ProgressFile
 from cluster.rundir import read_metrics
 from tests.job_file import load
@@ -177,6 +178,9 @@ def test_a_job_keeps_every_rollout_and_publishes(
         assert line["drift"] < 1e-4
         assert line["clip_share"] == 0.0
         assert all(("cat" in one.completion) == (one.reward == 1.0) for one in rollouts)
+    # What the dashboard draws; an alarm is rare, and there is no KL here.
+    drawn = {one.name.removeprefix("ray_raysmith_train_") for one in LEARNING}
+    assert drawn - {"kl", "kl_completion", "heldout_alarm"} <= set().union(*lines)
     heldout, meta = read_rollouts(folder / "heldout-000003.parquet")
     assert (
         lines[-1]["heldout_reward"] == meta["figures"]["reward"] == pytest.approx(np.mean([o.reward for o in heldout]))
@@ -383,7 +387,7 @@ def test_a_training_cut_off_between_two_updates_of_a_round_goes_on_with_its_roll
 ) -> None:
     alone(tmp_path / "run", config(steps=3))
     done = alone(tmp_path / "run", config())
-    assert "resumed at step 3 with 1 workers" in done.events
+    assert "resumed at step 3 with 1 worker" in done.events
     assert done.figure("loss") == pytest.approx(whole.figure("loss"), rel=1e-4)
     assert [one.ids for one in done.round(1)] == [one.ids for one in whole.round(1)]
 
