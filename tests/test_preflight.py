@@ -83,10 +83,11 @@ def _join(
         "--object-store-memory=80000000", f"--temp-dir={temporary}",
         *(f"--{port}={number}" for port, number in zip(_PORTS, free_ports(len(_PORTS), set()), strict=True)),
     ]  # fmt: skip
+    own = {"RAYSMITH_NODE": name, "RAYSMITH_RAY_FOLDER": str(temporary)}
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *words], stdout=log, stderr=log,
-            env=two_nodes.driver_environment | {"RAYSMITH_NODE": name} | variables, start_new_session=True,
+            env=two_nodes.driver_environment | own | variables, start_new_session=True,
         )  # fmt: skip
     return process, temporary
 
