@@ -161,7 +161,9 @@ def test_packages_are_compared_with_the_lock(subject: Subject, tmp_path: Path) -
     install(site, "alpha", "1.0")
     install(site, "gamma", "3.0")
     install(site / "more", "torch", "2.9.0")  # of an installation before
-    needed, lock, one_of_each = packages.check(changed(looked, packages=(str(site), str(site / "more"))))
+    install(site / "setuptools" / "_vendor", "alpha", "0.9")  # brought along, and on the path of who imports setuptools
+    places = tuple(map(str, (site, site / "more", site / "setuptools" / "_vendor")))
+    needed, lock, one_of_each = packages.check(changed(looked, packages=places))
     assert needed.state == "ok"
     assert (one_of_each.state, one_of_each.found) == ("problem", "torch 2.13.0+cpu and 2.9.0")
 

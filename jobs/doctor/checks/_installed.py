@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -13,7 +14,9 @@ def installed(path: Sequence[str]) -> dict[str, list[str]]:
     """Name → its versions; more than one where leftovers of another installation lie about."""
     found: dict[str, set[str]] = {}
     places: set[str] = set()
-    for one in importlib.metadata.distributions(path=list(dict.fromkeys(path))):
+    # setuptools puts the copies that it brings along on the path of whoever imports it: they are nobody's installation.
+    folders = [folder for folder in dict.fromkeys(path) if Path(folder).name != "_vendor"]
+    for one in importlib.metadata.distributions(path=folders):
         place = str(getattr(one, "_path", ""))
         if one.metadata["Name"] and place not in places:
             places.add(place)
