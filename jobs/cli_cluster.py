@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Overrides, show
+from jobs.cli_options import Overrides
 
 app = typer.Typer(help="Describe, start and stop clusters.", no_args_is_help=True)
 
@@ -63,6 +63,6 @@ def status(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One cluster; default: all that are up.")] = None,
 ) -> None:
     """Show the nodes of the clusters that are up."""
-    from jobs.clusters import status_table
+    from jobs.clusters import show_status
 
-    show(status_table(name))
+    show_status(name)

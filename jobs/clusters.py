@@ -16,6 +16,7 @@ from cluster.errors import ConfigError, RaysmithError
 from cluster.progress import ProgressFile
 from cluster.providers import Provider, provider_of
 from cluster.records import ClusterRecord
+from jobs.cli_options import show
 from jobs.config import load_job
 from jobs.console import bar, console, errors, fact, title
 from jobs.paths import named_paths
@@ -101,15 +102,19 @@ def down(what: str) -> None:
     console.print(f"  down: {name}", markup=False)
 
 
-def status_table(name: str | None) -> Table:
+def show_status(name: str | None) -> None:
     """The nodes of a cluster, or of all that are up."""
+    names = [records.record_of(name).name] if name is not None else records.names()
+    if not names:
+        console.print("  No cluster is up. To start one: raysmith cluster up CLUSTER.yaml")
+        return
     table = Table(box=None, header_style="bold")
     for column in ("cluster", "node", "group", "state", "resources", ""):
         table.add_column(column, overflow="fold")
-    for one in [records.record_of(name).name] if name is not None else records.names():
+    for one in names:
         for row in _rows(one):
             table.add_row(*row)
-    return table
+    show(table)
 
 
 def _rows(name: str) -> list[tuple[str, ...]]:

@@ -65,6 +65,7 @@ def test_up_status_and_down_leave_nothing(home: Path) -> None:
     gone = run(home, "status", "alone")
     assert gone.returncode == 1
     assert "No cluster of that name" in gone.stderr
+    assert "No cluster is up" in run(home, "status").stdout
 
 
 def test_ctrl_c_while_it_starts_leaves_nothing(home: Path) -> None:
