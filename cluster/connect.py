@@ -33,6 +33,8 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     **_HIDE_GPUS,
     "RAY_TRAIN_ENABLE_CONTROLLER_LOGGING": "0",
+    # A thread that asks once more when Ray has been shut down would otherwise start a cluster of its own.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 # A head runs code for whoever reaches its ports, so an embedded one gets both a token and loopback; without the second
 # variable `ray.init` replaces a loopback address by the machine's own.

@@ -64,13 +64,13 @@ def cluster_now() -> Cluster:
         ) from None  # fmt: skip
 
 
-def ask_for_cluster() -> Cluster:
+def ask_for_cluster(answer_s: float = _ANSWER_S) -> Cluster:
     """As `cluster_now`, with Ray's own errors: it runs where Raysmith need not be installed."""
     import ray
 
     alive = [node for node in ray.nodes() if node["Alive"]]
     head = next((node["NodeID"] for node in alive if _HEAD in node["Resources"]), None)
-    groups = decode(_at(head)) if head is not None else []
+    groups = decode(_at(head, answer_s)) if head is not None else []
     workers = [node for node in alive if node["NodeID"] != head]
     return Cluster([{**node["Resources"], itself(node["NodeID"]): 1.0} for node in alive], to_come(groups, workers))
 
@@ -102,17 +102,20 @@ def _offers(group: Group, resources: Mapping[str, float]) -> bool:
     return all(group.resources.get(name, 0.0) == resources.get(name, 0.0) for name in counted)
 
 
-def _at(head: str) -> str:
+def _at(head: str, answer_s: float) -> str:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     if head in _known:
         return _known[head]
+    context = ray.get_runtime_context()
+    if context.get_node_id() == head and context.get_actor_id() is not None:
+        return os.environ.get(ENVIRONMENT, "")  # the processes of actors have what the head's Ray has
 
     def read(name: str) -> str:  # not of the module: it travels with its code, wherever the module is not installed
         return os.environ.get(name, "")
 
     task: Any = ray.remote(read)
     there = NodeAffinitySchedulingStrategy(head, soft=False)
-    _known[head] = ray.get(task.options(num_cpus=0, scheduling_strategy=there).remote(ENVIRONMENT), timeout=_ANSWER_S)
+    _known[head] = ray.get(task.options(num_cpus=0, scheduling_strategy=there).remote(ENVIRONMENT), timeout=answer_s)
     return _known[head]

@@ -6,6 +6,8 @@ dictionaries, of which each side reads what it knows, and a newer driver replace
 
 from __future__ import annotations
 
+import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -17,22 +19,25 @@ from cluster.growth import ask_for_cluster
 from cluster.line import LOST_S, Ask, Cluster, Line
 
 NAMESPACE, NAME = "raysmith", "admission-queue"
-VERSION = 2
+VERSION = 3
 """Of the actor's code: raise it with every change of what it says, or of the rules."""
 ANSWER_S = 10.0
-_LOOKS_EVERY_S = 1.0
+_LOOKS_EVERY_S, _HEAD_S = 1.0, 5.0
 
 
 class Keeper:
     """The actor."""
 
-    def __init__(self, lost_s: float) -> None:
+    def __init__(self, lost_s: float, *, follows: bool = False) -> None:
+        """`follows`: it takes the place of another one."""
         import ray
 
-        # After a restart those that were let in must say so before anybody else is.
-        restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        self._line = Line(time.time() + lost_s if restarted else 0.0, lost_s)
-        self._cluster, self._looked = Cluster([]), 0.0
+        # Those that were let in by another, or before a restart, must say so before anybody else is: from when we hear.
+        self._closed = follows or ray.get_runtime_context().was_current_actor_reconstructed
+        self._line, self._lost_s = Line(math.inf if self._closed else 0.0, lost_s), lost_s
+        self._cluster, self._look_at = Cluster([]), 0.0
+        self._clock = time.time() - time.monotonic()
+        """What makes a time of day of a clock that nobody sets."""
 
     def version(self) -> int:
         """Of its code."""
@@ -40,10 +45,25 @@ class Keeper:
 
     def hear(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         """See `Line.beat`; what a newer driver says beside it is passed over."""
-        if time.monotonic() - self._looked >= _LOOKS_EVERY_S:
-            self._cluster, self._looked = ask_for_cluster(), time.monotonic()
+        if time.monotonic() >= self._look_at:
+            self._look()
+        now = self._clock + time.monotonic()
+        if self._closed:
+            self._closed = False
+            self._line.close(now + self._lost_s)
         known = Ask(**{key: value for key, value in ask.items() if key in Ask._fields})
-        return self._line.beat(known, self._cluster, time.time())
+        return self._line.beat(known, self._cluster, now)
+
+    def _look(self) -> None:
+        from ray.exceptions import RayError
+
+        try:
+            self._cluster = ask_for_cluster(_HEAD_S)
+        except RayError as error:  # a busy head: what was known of the cluster stands, and drivers are heard
+            logging.getLogger(__name__).warning("the head does not tell its groups: %s", error)
+            self._look_at = time.monotonic() + 2 * _HEAD_S
+        else:
+            self._look_at = time.monotonic() + _LOOKS_EVERY_S
 
     def leave(self, key: str) -> None:
         """See `Line.leave`."""
@@ -63,6 +83,7 @@ def keeper() -> Any:
     import ray
     from ray import cloudpickle
 
+    follows = False
     try:
         found = ray.get_actor(NAME, NAMESPACE)
     except ValueError:
@@ -72,6 +93,7 @@ def keeper() -> Any:
             _looked_at.add(found._actor_id)
             return found
         ray.kill(found)
+        follows = True
 
     # Its code goes along with it: it outlives the job that started it, and nodes need not have the checkout.
     for module in (packing, line, growth, sys.modules[__name__]):
@@ -80,7 +102,7 @@ def keeper() -> Any:
     return made.options(
         name=NAME, namespace=NAMESPACE, get_if_exists=True, lifetime="detached", max_restarts=-1, num_cpus=0,
         scheduling_strategy=_at_the_head(),
-    ).remote(LOST_S)  # fmt: skip
+    ).remote(LOST_S, follows=follows)  # fmt: skip
 
 
 _looked_at: set[Any] = set()

@@ -91,12 +91,14 @@ class _Entry:
 
 
 class Line:
-    """All that is known of who waits and who was let in; times are seconds of any one clock."""
+    """All that is known of who waits and who was let in; times are seconds of a clock that nobody sets."""
 
     def __init__(self, closed_until: float = 0.0, lost_s: float = LOST_S) -> None:
         self._entries: dict[str, _Entry] = {}
         self._lost_s, self._closed_until = lost_s, closed_until
         """Nobody is let in before: those who were should have had time to say so."""
+        self._heard = 0.0
+        """When anybody was heard last."""
         self._settled: Cluster | None = None
         """For which nobody else can be let in; None: somebody came, was let in, or left since."""
 
@@ -115,7 +117,7 @@ class Line:
         elif ask.admitted and not entry.admitted:
             entry.admitted, entry.let_in = ask.admitted, ask.let_in
             self._settled = None
-        entry.heard = now
+        self._hear(entry, now)
         self._drop_lost(now)
         if now >= self._closed_until and self._settled != cluster:
             _Round(cluster, self._entries.values(), now).let_in(self._waiting())
@@ -130,6 +132,10 @@ class Line:
             "before": [one.ask.name for one in self._before(entry, waiting)],
             "crowds": entry.crowds,
         }
+
+    def close(self, until: float) -> None:
+        """Let nobody in before that time."""
+        self._closed_until = until
 
     def leave(self, key: str) -> None:
         """Forget a driver, whether it waits or holds."""
@@ -151,6 +157,15 @@ class Line:
         if entry.admitted:
             return []
         return [one for one in self._entries.values() if one.admitted] + waiting[: waiting.index(entry)]
+
+    def _hear(self, entry: _Entry, now: float) -> None:
+        inside = [one for one in self._entries.values() if one.admitted and one is not entry]
+        if inside and now - self._heard > self._lost_s / 2:
+            # All were silent together: it may be we who could not be reached. They get the time to say that they live.
+            for one in self._entries.values():
+                one.heard = now
+            self.close(now + self._lost_s)
+        self._heard = entry.heard = now
 
     def _drop_lost(self, now: float) -> None:
         for key in [key for key, one in self._entries.items() if now - one.heard > self._lost_s]:

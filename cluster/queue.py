@@ -148,17 +148,15 @@ class _Member:
             try:
                 standing = ray.get(keeper().hear.remote(self._ask._asdict()), timeout=ANSWER_S)
             except (
-                RayError,
-                ValueError,
-                OSError,
-                ClusterError,
-            ) as error:  # restarted, or its node is gone: it comes back
-                _log.debug("the queue does not answer: %s", error)
+                Exception
+            ) as error:  # most likely it is being restarted; whatever it is, silence would cost our place
+                if not ray.is_initialized():  # Ray was shut down under us: nobody waits for an answer any more
+                    self._failure = error
+                    self._news.set()
+                    return
+                expected = isinstance(error, (RayError, ValueError, OSError, ClusterError))
+                _log.log(logging.DEBUG if expected else logging.WARNING, "the queue does not answer: %s", error)
                 self._trouble = error
-            except Exception as error:  # Ray was shut down under us: nobody waits for an answer any more
-                self._failure = error
-                self._news.set()
-                return
             else:
                 self._heard = time.monotonic()
                 told = {key: standing[key] for key in ("since", "admitted", "let_in") if key in standing}

@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from cluster.errors import ClusterError
 from cluster.growth import cluster_now
 from cluster.keeper import look
-from cluster.line import Cluster
 from cluster.queue import Need
 
 _LOOKS_EVERY_S = 10.0
 _LIMIT_S = (180.0, 270.0)
 """Chosen between these, so that not both leave. A sampler that does not answer for longer counts as lost."""
 _PAUSES_S = (60.0, 300.0, 900.0)
+_LONG_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
@@ -39,13 +39,18 @@ def until_placed(attempt: Callable[[], None], tell: Callable[[str], None]) -> No
     Raises:
         NotPlacedError: there was none time and again.
     """
-    for pause_s in _PAUSES_S:
+    pauses = iter(_PAUSES_S)
+    while True:
+        began = time.monotonic()
         try:
             return attempt()
         except NotPlacedError as error:
+            if time.monotonic() - began > _LONG_S:
+                pauses = iter(_PAUSES_S)  # it had its place, and lost a node much later
+            if (pause_s := next(pauses, None)) is None:
+                raise
             tell(f"{error.message} It gave back what it held, and asks again in {pause_s:.0f} s")
             time.sleep(pause_s)
-    return attempt()
 
 
 @contextmanager
@@ -90,7 +95,8 @@ def _is_stuck(need: Need) -> bool:
         if not unplaced():
             return False
         others = sum(bool(one["admitted"]) for one in look()) > 1
-        return others and Cluster(cluster_now().nodes).holds(need.least())  # nothing must be started first
+        now = cluster_now()  # where nodes may still come, what waits makes them come
+        return others and not now.to_come and now.holds(need.least())
     except (RayError, ClusterError, OSError) as error:
         _log.debug("not known who waits: %s", error)
         return False

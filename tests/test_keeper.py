@@ -31,7 +31,7 @@ __all__ = ["job_file"]  # a fixture
 def test_the_real_queue_survives_its_restart(ray_cluster: Capacity, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    monkeypatch.setattr("cluster.keeper.LOST_S", 3.0)
+    monkeypatch.setattr("cluster.keeper.LOST_S", 8.0)
     monkeypatch.setattr("cluster.queue._BEAT_S", 0.2)
     everything = Need([{"CPU": ray_cluster.cpus}])
     told: list[str] = []
@@ -60,8 +60,12 @@ def test_the_real_queue_survives_its_restart(ray_cluster: Capacity, monkeypatch:
         ray.kill(keeper.keeper())
 
 
-def test_an_older_queue_is_replaced_when_it_keeps_nobody(ray_cluster: Capacity) -> None:
+def test_an_older_queue_is_replaced_when_it_keeps_nobody(
+    ray_cluster: Capacity, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
+
+    monkeypatch.setattr("cluster.keeper.LOST_S", 2.0)  # so long nobody is let in by one that follows another
 
     class Older:
         """Of a release that said other things."""
@@ -96,7 +100,7 @@ def test_an_older_queue_is_replaced_when_it_keeps_nobody(ray_cluster: Capacity) 
 def test_a_queue_that_fails_says_why(ray_cluster: Capacity, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    monkeypatch.setattr("cluster.queue._SILENT_S", 2.0)
+    monkeypatch.setattr("cluster.queue._SILENT_S", 10.0)
     try:
         unlike: Any = [{"CPU": "much"}]
         with pytest.raises(ClusterError, match="does not answer") as caught, admitted("unlike", Need(unlike), 0, str):
@@ -134,6 +138,7 @@ def test_a_job_that_finds_no_node_leaves_and_asks_again(ray_cluster: Capacity, m
 
     def give_back(text: str) -> None:
         told.append(text)
+        monkeypatch.setattr("jobs.placing._LIMIT_S", (100.0, 110.0))
         ray.kill(actors[-1])
 
     try:

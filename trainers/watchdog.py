@@ -168,11 +168,10 @@ class Watchdog:
         if not workers or workers == self._ended:
             pace.restart(now)  # they are being started; that may wait for a machine, for ever
         elif now >= self._not_before and pace.is_hung(now):
+            self._not_before = now + _AGAIN_S  # whatever comes of it: looking into workers slows them down
             if self._act(job, pace, workers):
                 self._ended = workers
                 pace.restart(time.monotonic())
-            else:
-                self._not_before = time.monotonic() + _AGAIN_S
 
     def _act(self, job: Job, pace: Pace, workers: list[Process]) -> bool:
         """Look at workers that hang and kill them; whether they have come to an end."""
@@ -185,18 +184,22 @@ class Watchdog:
                 self._unknown = unknown
                 self._say(job, f"{counted(len(unknown), 'worker')} {_silence(len(unknown))}")
             return not unknown  # dead ones are Ray Train's to start again
-        folder = self._write(job, pace, silent_s, list(zip(workers, found, strict=True)))
+        try:
+            folder = self._write(job, pace, silent_s, list(zip(workers, found, strict=True)))
+            name, stacks = f"hang {folder.name}", str(folder)
+        except OSError as error:  # a full disk: they are to be started again all the same
+            name, stacks = "hang", f"could not be written: {error}"
         killed = end_all(workers)
         at = f"in step {pace.done + 1}" if pace.phase == STEP else f"in phase `{pace.phase}` after step {pace.done}"
         self._say(
             job,
-            f"hang {folder.name}: no sign of life for {silent_s:.0f} s {at}; {_end(killed)}; their stacks: {folder}",
+            f"{name}: no sign of life for {silent_s:.0f} s {at}; {_end(killed)}; their stacks: {stacks}",
         )
         return killed > 0
 
     def _say(self, job: Job, text: str) -> None:
-        Events(job, 0).write(text)
         self._tell(text)
+        Events(job, 0).write(text)
 
     def _write(self, job: Job, pace: Pace, silent_s: float, found: list[tuple[Process, Found]]) -> Path:
         """One file a worker; gives their folder."""

@@ -150,10 +150,15 @@ class Commands:
         ]
 
     def probe(self, alive: str, gone: str) -> str:
-        """Prints one of two words: whether Ray's control store answers on the head."""
+        """Prints one of two words: whether Ray's control store is there on the head.
+
+        One that listens and is too busy to answer is there: jobs may run under it.
+        """
+        listens = f"grep -qs ':{tunnel.CONTROL_PORT:04X} [0-9A-F]*:0000 0A' /proc/net/tcp /proc/net/tcp6"
         asked = (
             f"{self.environment()}for _ in 1 2 3; do timeout 30 ray health-check > /dev/null 2>&1 && "
-            f"echo {alive} && exit; sleep 2; done; echo {gone}"
+            f"echo {alive} && exit; {listens} && echo {alive} && exit; sleep 2; done; "
+            f"echo {gone}"
         )
         if self._file.image is None:
             return asked

@@ -67,6 +67,9 @@ class Supervisor:
             try:
                 self._tend()
             except OSError as error:  # a full disk, no more processes: what runs must not end for it
+                if not self._folder.is_dir():  # removed by hand: nobody could find, or end, what runs here any more
+                    log.warning("%s is gone; its nodes end", self._folder)
+                    return
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     log.warning("tried again and again: %s", error)
