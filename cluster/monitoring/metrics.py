@@ -107,7 +107,7 @@ RUNS: tuple[Metric, ...] = (
     Metric("raysmith_run_events_total", "counter", ("run", "kind"),
            "Events of a run: checkpoint_failed, drift, not_finite, reward_hacking, hang, preemption, resumed."),
     Metric("raysmith_run_goodput_ratio", "gauge", _RUN,
-           "Share of the time since the run's first start that went into steps that were kept."),
+           "Share of training's time, restarts and pauses included, that went into steps that were kept."),
     Metric("raysmith_sweep_trials", "gauge", ("sweep", "status"),
            "Trials of a sweep: waiting, running, finished, stopped, failed."),
     Metric("raysmith_sweep_best", "gauge", _SWEEP, "The objective of the best trial so far."),

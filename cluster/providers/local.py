@@ -38,6 +38,7 @@ from cluster.providers._local_processes import end, processes_of
 from cluster.providers._local_redis import forget_state, require_redis
 from cluster.providers._local_watch import ray_nodes
 from cluster.storage import read_json, write_json
+from cluster.words import counted
 
 __all__ = ["Config", "Provider"]
 _CODE = Path(__file__).resolve().parents[2]
@@ -234,7 +235,7 @@ class Provider:
             state = row["state"] if up else "dead"
             if state == "alive" and (node is None or node["state"] != "ALIVE"):
                 state = "not in the cluster"
-            restarts = f", restarted {row['restarts']} times" if row["restarts"] else ""
+            restarts = f", restarted {counted(row['restarts'], 'time')}" if row["restarts"] else ""
             detail = (
                 f"process {row['pid']}{restarts}" if up else "its supervisor has gone: `cluster up` starts it again"
             )
