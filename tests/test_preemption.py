@@ -190,11 +190,8 @@ def events_of(job: Job) -> list[str]:
     return [json.loads(line)["event"] for line in file.open()] if file.exists() else []
 
 
-def test_training_saves_at_once_when_one_worker_is_warned(
-    tmp_path: Path, model: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_saves_at_once_when_one_worker_is_warned(tmp_path: Path, model: Path, tokens: Path) -> None:
     file = tmp_path / "notice"
-    monkeypatch.setenv(NOTICE_FILE, str(file))
     settings = config(steps=2000, checkpoint=CheckpointConfig(every_steps=2000))
     job = training_job(tmp_path / "run", settings, model, tokens)
 
@@ -209,7 +206,7 @@ def test_training_saves_at_once_when_one_worker_is_warned(
     found: list[tuple[list[str], list[str]]] = []
     thread = threading.Thread(target=warn_and_end)
     thread.start()
-    run_workers(2, tmp_path / "rendezvous", train_until, [job], tmp_path / "stop")
+    run_workers(2, tmp_path / "rendezvous", train_until, [job], tmp_path / "stop", file)
     thread.join()
     [(events, saved)] = found
     [event] = events
@@ -221,10 +218,11 @@ def complete(folder: Path) -> bool:
     return (folder / "complete.json").exists()
 
 
-def train_until(rank: int, count: int, jobs: list[Job], stop: Path) -> None:
+def train_until(rank: int, count: int, jobs: list[Job], stop: Path, notice: Path) -> None:
     """Train, and end in the middle when a file is there, as a machine that is taken away does."""
     from trainers.loop import Training
 
+    os.environ[NOTICE_FILE] = str(notice)
     training = Training(jobs[0], rank, count)
     step = training._step
 
@@ -246,24 +244,22 @@ class TakenAway(ProgressFile):
         super().write(done, total, text)
 
 
-def host_until(rank: int, count: int, job: Job) -> None:
+def host_until(rank: int, count: int, job: Job, notice: Path) -> None:
     """Train with TRL until it is taken away."""
     from trainers.trl_host import train
 
+    os.environ[NOTICE_FILE] = str(notice)
     with suppress(InterruptedError):
         train(job, rank, count)
 
 
 @pytest.mark.slow
-def test_trainers_of_trl_save_at_once_too(
-    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(NOTICE_FILE, str(tmp_path / "notice"))
+def test_trainers_of_trl_save_at_once_too(tmp_path: Path, model: Path, data: Path) -> None:
     (tmp_path / "notice").write_text("taken for maintenance")
     settings = trl_config("dpo", steps=2000, checkpoint=CheckpointConfig(every_steps=2000))
     job = make_job(tmp_path / "run", settings, model, data, "pairs")
     job = job._replace(progress=TakenAway(job.progress.path))
-    run_workers(1, tmp_path / "rendezvous", host_until, job)
+    run_workers(1, tmp_path / "rendezvous", host_until, job, tmp_path / "notice")
     [event] = events_of(job)
     assert event.startswith("notice: worker 0, file: taken for maintenance; saving at step ")
     [saved] = [path.parent.name for path in (tmp_path / "run" / "trl").glob("*/complete.json")]
