@@ -101,4 +101,4 @@ class _Walk:
 
     def _require(self, num_bytes: int, what: str) -> None:
         if num_bytes > len(self._content) - self._at:
-            raise ValueError(f"{what} at byte {self._at} do not fit into its {len(self._content)} bytes")
+            raise ValueError(f"{what} at byte {self._at} would end after the last of its {len(self._content)} bytes")

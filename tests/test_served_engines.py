@@ -21,7 +21,7 @@ import pytest
 
 from cluster.connect import Capacity
 from cluster.errors import HandoffError, ModelError
-from cluster.monitoring.write import write
+from cluster.monitoring.write import dashboards, write
 from jobs.endpoints.probes import make_probe
 from serving.config import ReplicaConfig, ServeConfig
 from serving.deploy import Adapter, Model
@@ -36,7 +36,6 @@ from serving.table import MAIN_DEPLOYMENT
 from tests.adapters import make_adapter
 from tests.prometheus_server import needs_prometheus, prometheus_of, query, until
 from tests.serve_model import ORIGIN, Up, front_up, serve_model, smol_path
-from tests.test_monitoring import PANELS
 from tests.test_quantizers import make_sharp_model
 from tests.tiny import make_tiny_model
 
@@ -181,13 +180,14 @@ def test_prometheus_watches_a_live_endpoint(ray_cluster: Capacity, tmp_path: Pat
 
 
 def empty_panels(url: str) -> set[str]:
-    """Panels of the dashboards that show nothing."""
+    """Panels of the endpoints' dashboard that show nothing."""
 
     def shows_something(expression: str) -> bool:
         chosen = re.sub(r"\$(model|adapter)", ".*", expression.replace("$__rate_interval", "1m"))
         return bool(query(url, chosen))
 
-    return {panel.title for panel in PANELS if not all(shows_something(one.expression) for one in panel.queries)}
+    panels = [panel for _, panels in dashboards()["serving"].rows for panel in panels]
+    return {panel.title for panel in panels if not all(shows_something(one.expression) for one in panel.queries)}
 
 
 # --- engines that take adapters. Their endpoints stay up to the end, and hold both of the cluster's cores.
