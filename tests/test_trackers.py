@@ -23,6 +23,7 @@ from tests.job_file import JOB, load, refusal
 from trainers.trackers import mlflow, prometheus, tensorboard, tracker_of, wandb
 
 SCRAPED_S = 60  # Ray collects every ten seconds
+FORGOTTEN_S = 35  # and forgets what was not set for twenty
 RESOLVED = {"train": {"steps": 10, "betas": [0.9, 0.95]}, "name": None, "long": "x" * 900}
 
 
@@ -70,7 +71,10 @@ def test_a_killed_training_leaves_its_steps_to_tensorboard(tmp_path: Path) -> No
     assert [event.value for event in seen.Scalars("train/loss")] == [5.0, 2.5]
 
 
-def test_prometheus_finds_the_figures_on_rays_metrics_port(ray_cluster: Capacity, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_a_long_step", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_prometheus_finds_the_figures_on_rays_metrics_port(
+    ray_cluster: Capacity, tmp_path: Path, with_a_long_step: bool
+) -> None:
     import ray
 
     @ray.remote(num_cpus=0)
@@ -84,12 +88,15 @@ def test_prometheus_finds_the_figures_on_rays_metrics_port(ray_cluster: Capacity
     ray.get(worker.train.remote())
     [node] = ray.nodes()
     address = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
-    wanted = {"loss": 3.125, "rewards_margins": 0.5, "step": 42.0}
+    wanted = {"loss": 3.125, "rewards_margins": 0.5, "step": 42.0, "steps": 0.0, "open": 1.0}
     deadline = time.monotonic() + SCRAPED_S
     while (found := gauges(address)) != wanted and time.monotonic() < deadline:
         time.sleep(0.5)
-    ray.kill(worker)
     assert found == wanted
+    if with_a_long_step:
+        time.sleep(FORGOTTEN_S)
+        assert gauges(address) == wanted
+    ray.kill(worker)
 
 
 def gauges(address: str) -> dict[str, float]:
