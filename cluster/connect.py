@@ -114,11 +114,13 @@ def connected(config: ClusterConfig, keep_logs: Path | None = None) -> Iterator[
     import ray
 
     arguments, temporary = _arguments(config)
+    connected_already = ray.is_initialized()  # Ray refuses a second connection; the first one is not ours to end
     try:
         _connect(config.address, arguments)
         yield _capacity()
     finally:
-        ray.shutdown()
+        if not connected_already:
+            ray.shutdown()
         if temporary:
             if keep_logs is not None:
                 _copy_logs(temporary, keep_logs)
