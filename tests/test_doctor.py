@@ -95,7 +95,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes, on which nothing may be executed."""
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,noexec", "none", folder], check=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,noexec", "none", folder], capture_output=True).returncode:
+        pytest.skip("no right to mount")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
