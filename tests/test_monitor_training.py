@@ -73,6 +73,8 @@ def test_workers_that_are_gone_are_waited_for(tmp_path: Path) -> None:
     source = (REPOSITORY / "trainers/watchdog.py").read_text()
     assert "were killed and are" in source and "all workers are gone" in source
     for text in ("hang 001: no sign of life for 300 s in step 4; 1 worker was killed and is started again",
+                 "hang: no sign of life for 300 s in step 4; 2 workers were killed and are started again; their "
+                 "stacks: could not be written: disk full",
                  "all workers are gone; others are started when there is room for them"):  # fmt: skip
         with (path / "events.jsonl").open("a") as stream:
             stream.write(json.dumps({"time": rank.stat().st_mtime + 1, "event": text}) + "\n")

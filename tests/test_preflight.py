@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -119,12 +120,16 @@ def test_planted_faults_are_told_together(two_nodes: TwoNodes, odd_nodes: Odd) -
 
 def _alive(two_nodes: TwoNodes) -> int:
     """Nodes that the control store counts, asked as any driver would."""
-    script = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
+    script = (
+        "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); "
+        "print('alive', sum(node['Alive'] for node in ray.nodes()))"
+    )
     asked = subprocess.run(
         [sys.executable, "-c", script, two_nodes.record.address], env=two_nodes.driver_environment,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return int(asked.stdout.split()[-1])
+    (alive,) = re.findall(r"^alive (\d+)$", asked.stdout, re.MULTILINE)  # Ray may say more on the same stream
+    return int(alive)
 
 
 def test_what_fits_in_sum_and_on_no_node_is_refused(two_nodes: TwoNodes, job_file: Path) -> None:

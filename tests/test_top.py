@@ -183,7 +183,7 @@ TEXTS = {
     "checkpoint_failed": ("trainers/saver.py", "checkpoint at step {marker.step}", "checkpoint at step 7 failed"),
     "drift": ("trainers/rl/feed.py", "drift at step {step + 1}: sampler", "drift at step 3: sampler and learner"),
     "reward_hacking": ("trainers/rl/feed.py", "suspected reward hacking at step", "suspected reward hacking at step 3"),
-    "hang": ("trainers/watchdog.py", "hang {folder.name}: no sign of life", "hang 001: no sign of life for 90 s"),
+    "hang": ("trainers/watchdog.py", "{name}: no sign of life for", "hang 001: no sign of life for 90 s"),
     "not_finite": ("trainers/loop.py", "diverged at step {step + 1}", "diverged at step 9: loss nan, norm 1.0"),
     "preemption": ("trainers/notices.py", "notice: {'; '.join(said)}", "notice: worker 0, aws: terminate"),
     "resumed": ("trainers/loop.py", "resumed at step {self.first}", "resumed at step 40 with 2 workers"),

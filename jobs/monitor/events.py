@@ -15,12 +15,12 @@ EVENTS = {
     "drift": re.compile(r"drift at step"),
     "not_finite": re.compile(r"diverged at step \d+: .*\b(nan|inf)\b"),
     "reward_hacking": re.compile(r"suspected reward hacking"),
-    "hang": re.compile(r"hang \d+: no sign of life"),
+    "hang": re.compile(r"hang( \d+)?: no sign of life"),
     "preemption": re.compile(r"notice: "),
     "resumed": re.compile(r"resumed at step"),
 }
 """Kind of an event → how its text begins (`Events` of trainers.metrics)."""
-_GONE = re.compile(r"hang \d+: .* (was|were) killed|all workers are gone")
+_GONE = re.compile(r"hang( \d+)?: .* (was|were) killed|all workers are gone")
 
 
 class EventCounts:
