@@ -98,6 +98,9 @@ def down(what: str) -> None:
     name = what
     if what not in records.names() and Path(what).is_file():
         name = load_config(ClusterFile, Path(what), []).name
+        if name not in records.names():  # scripts take down what may be down
+            console.print(f"  not up: {name}", markup=False)
+            return
     _known(name).down()
     console.print(f"  down: {name}", markup=False)
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from cluster.errors import ClusterError
 from cluster.growth import cluster_now
@@ -60,7 +61,7 @@ def placed_in_time(need: Need) -> Iterator[None]:
     Raises:
         NotPlacedError: they found none.
     """
-    over, overdue = threading.Event(), threading.Event()
+    over, overdue, stopped = threading.Event(), threading.Event(), threading.Event()
     limit_s = random.uniform(*_LIMIT_S)  # noqa: S311 no secret
 
     def watch() -> None:
@@ -75,9 +76,10 @@ def placed_in_time(need: Need) -> Iterator[None]:
     watcher = threading.Thread(target=watch, name="placing", daemon=True)
     watcher.start()
     try:
-        yield
+        with _told_of_sigterm(stopped):
+            yield
     except KeyboardInterrupt:
-        if not overdue.is_set():
+        if not overdue.is_set() or stopped.is_set():  # who stops a job while it gives back means it
             raise
         raise NotPlacedError(
             "Part of the job found no node, while others hold what it needs.", field="cluster.address",
@@ -86,6 +88,25 @@ def placed_in_time(need: Need) -> Iterator[None]:
         ) from None  # fmt: skip
     finally:
         over.set()
+
+
+@contextmanager
+def _told_of_sigterm(arrived: threading.Event) -> Iterator[None]:
+    """Set the event when the process is told to end; it is answered as before."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def tell(signum: int, frame: FrameType | None) -> None:
+        arrived.set()
+        if callable(before):
+            before(signum, frame)
+
+    if callable(before):  # else the signal ends the process
+        signal.signal(signal.SIGTERM, tell)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
 
 
 def _is_stuck(need: Need) -> bool:

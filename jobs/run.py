@@ -20,7 +20,7 @@ from jobs.inputs import require_inputs
 from jobs.placing import placed_in_time, until_placed
 from jobs.plan import make_plan, require_free_port, require_job_fits, require_room, stages
 from jobs.stages import dataset, escalate, evaluate, merge, model, quantize, serve, tokenizer, tokens, train
-from jobs.summary import complete, recorded
+from jobs.summary import complete, recorded, waits
 from serving.preflight import require_no_endpoint
 from trainers.config import TrainConfig
 
@@ -36,10 +36,12 @@ def run(job: JobConfig, *, keep_serving: bool = False, fresh: bool = False) -> N
         RaysmithError: with the field, what was got, what was expected and the fix.
     """
     rounds = itertools.count()
-    until_placed(
-        lambda: _run(job, keep_serving=keep_serving, fresh=fresh and not next(rounds)),
-        lambda text: fact("queue", text),
-    )
+
+    def pause(text: str) -> None:
+        fact("queue", text)
+        waits(RunDirectory(job.storage.path(), job.name))
+
+    until_placed(lambda: _run(job, keep_serving=keep_serving, fresh=fresh and not next(rounds)), pause)
 
 
 def _run(job: JobConfig, *, keep_serving: bool, fresh: bool) -> None:

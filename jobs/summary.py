@@ -14,6 +14,8 @@ from rich.text import Text
 
 from cluster.artifacts import package_versions
 from cluster.config import digest
+from cluster.rundir import RunDirectory
+from cluster.storage import read_json, write_json
 from jobs.console import console, errors, fact, title
 from jobs.context import Context
 from jobs.endpoints.served import Served
@@ -57,6 +59,11 @@ def recorded(context: Context, *, html: bool = True) -> Iterator[None]:
         raise
     timeline.end(context.report["status"])
     _write(context, html=html)
+
+
+def waits(run: RunDirectory) -> None:
+    """Mark a run that goes on by itself after a pause as one that has not failed."""
+    write_json(run.report_file, {**(read_json(run.report_file) or {}), "status": "interrupted"})
 
 
 def _write(context: Context, *, html: bool = True) -> None:

@@ -66,6 +66,8 @@ def test_up_status_and_down_leave_nothing(home: Path) -> None:
     assert gone.returncode == 1
     assert "No cluster of that name" in gone.stderr
     assert "No cluster is up" in run(home, "status").stdout
+    again = run(home, "down", LOCAL)
+    assert (again.returncode, again.stdout.strip()) == (0, "not up: here"), again.stderr
 
 
 def test_ctrl_c_while_it_starts_leaves_nothing(home: Path) -> None:

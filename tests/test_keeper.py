@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from cluster.growth import Group
 from cluster.keeper import look
 from cluster.line import Ask
 from cluster.queue import Need, admitted
-from jobs.placing import placed_in_time, until_placed
+from jobs.placing import NotPlacedError, placed_in_time, until_placed
 from tests.conftest import REPOSITORY
 from tests.test_submit import job_file, raysmith
 from tests.two_nodes import TwoNodes
@@ -151,6 +152,28 @@ def test_a_job_that_finds_no_node_leaves_and_asks_again(ray_cluster: Capacity, m
         ]
     finally:
         ray.kill(keeper.keeper())
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_who_is_stopped_while_it_gives_back_does_not_ask_again(monkeypatch: pytest.MonkeyPatch, stop: bool) -> None:
+    def interrupt(_signum: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name, value in (("_LOOKS_EVERY_S", 0.02), ("_LIMIT_S", (0.05, 0.06)), ("_is_stuck", lambda _need: True)):
+        monkeypatch.setattr(f"jobs.placing.{name}", value)
+    monkeypatch.setattr("jobs.placing.unplaced", lambda: ["Process"])
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt if stop else NotPlacedError), placed_in_time(Need([{"CPU": 1.0}])):
+            try:
+                time.sleep(60)
+            finally:
+                if stop:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(60)
+        assert signal.getsignal(signal.SIGTERM) is interrupt
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 GROWS = """
