@@ -457,6 +457,7 @@ def write_chats(folder: Path, count: int = 12) -> None:
         (folder / f"{part}.jsonl").write_text("\n".join(json.dumps(item) for item in conversations(count, seed)))
 
 
+@pytest.mark.slow
 def test_ranks_escalate_while_that_pays_each_from_the_one_before(
     ray_cluster: Capacity, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_nothing_is_done_twice(folder: Path, finished: subprocess.CompletedProce
     assert time.monotonic() - began < 120
 
 
+@pytest.mark.slow
 def test_an_interrupted_and_then_killed_driver_resumes_as_if_nothing_had_happened(folder: Path) -> None:
     steps = 120
     arguments = ["run", "job.yaml", f"train.steps={steps}", "train.adapter=null", "train.learning_rate=0.001"]

@@ -79,6 +79,7 @@ def test_a_killed_worker_comes_back_without_the_user(
     assert sorted(Counter(seen.values()).items()) == [(6, 8), (7, 16)]
 
 
+@pytest.mark.slow
 def test_an_elastic_training_goes_on_with_the_workers_there_are(
     uninterrupted: list[float], tmp_path: Path, model: Path, tokens: Path
 ) -> None:

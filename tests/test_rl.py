@@ -365,7 +365,9 @@ def kill_once(job: Job, name: str, steps: int) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize(("name", "steps"), [("RayTrainWorker", 3), ("SamplerActor", 2)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [pytest.param("RayTrainWorker", 3, marks=pytest.mark.slow), ("SamplerActor", 2)]
+)
 def test_whoever_is_killed_the_training_is_the_same(
     name: str, steps: int, whole: Done, model: Path, tokens: Path, tmp_path: Path
 ) -> None:

@@ -167,6 +167,7 @@ def test_a_population_moves_weights_with_their_rollouts(ray_cluster: Capacity, m
         load_sweep(tmp_path / "moving.yaml", [])
 
 
+@pytest.mark.slow
 def test_rl_is_swept(ray_cluster: Capacity, model: Path, tmp_path: Path) -> None:
     write_job(tmp_path, model)
     sweep = {

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,11 @@ def run(record: records.ClusterRecord, code: str) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def described(folder: Path, hosts: Machines, storage: Path, **head_keys: Any) -> ClusterFile:
-    head, *workers = (one.address for one in hosts.nodes)
+def described(
+    folder: Path, hosts: Machines, storage: Path, workers: list[str] | None = None, **head_keys: Any
+) -> ClusterFile:
+    head, *others = (one.address for one in hosts.nodes)
+    workers = others if workers is None else workers
     file = folder / "cluster.yaml"
     file.write_text(yaml.safe_dump({
         "name": "lab",
@@ -134,9 +137,7 @@ def test_ray_up_jobs_with_the_token_and_down(tmp_path: Path, monkeypatch: pytest
         record = records.record_of("lab")
         try:
             assert record.dashboard.startswith("http://127.0.0.1:")
-            deadline = time.monotonic() + 120  # the head's autoscaler sets the other machine up
-            while len(found := provider.status()) < 2 and time.monotonic() < deadline:
-                time.sleep(1)
+            found = provider.status()
             assert [(one.group == "head", one.state) for one in found] == [(True, "alive"), (False, "alive")]
             assert {one.detail for one in found} == {one.address for one in hosts.nodes}
 
@@ -165,6 +166,24 @@ def test_ray_up_jobs_with_the_token_and_down(tmp_path: Path, monkeypatch: pytest
         assert not any({"raylet", "gcs_server"} & machine.names() for machine in hosts.nodes)
         with pytest.raises(ClusterError, match="No cluster of that name"):
             provider.status()
+
+
+def test_a_machine_that_does_not_join_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(records.ENVIRONMENT_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("cluster.providers._launcher._JOIN_S", 1.0)
+    storage = tmp_path / "storage"
+    with machines(tmp_path, 1, storage) as hosts:
+        away = f"{hosts.nodes[0].address.rpartition('.')[0]}.77"
+        provider = provider_of(described(tmp_path, hosts, storage, workers=[away]))
+        try:
+            with pytest.raises(ClusterError, match="did not join the cluster, which is up without them") as told:
+                provider.up()
+            assert told.value.got == "1 of 2 after 0 minutes"
+            assert [one.group for one in provider.status()] == ["head"]
+        finally:
+            with suppress(ClusterError):  # nobody answers there
+                provider.down()
 
 
 def _is_ray(process: Any) -> bool:

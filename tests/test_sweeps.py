@@ -434,6 +434,7 @@ def test_a_pretraining_is_swept_and_its_winner_is_a_whole_model(
     assert "model.safetensors" in winner.files
 
 
+@pytest.mark.slow
 def test_a_spent_budget_ends_the_trials_and_a_higher_one_goes_on_with_them(
     folder: Path, ray_cluster: Capacity, tmp_path: Path
 ) -> None:
@@ -476,6 +477,7 @@ def test_an_unknown_metric_is_named_and_paths_are_the_driver_s(
     assert "heldout_loss" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_is_resumed(folder: Path, tmp_path: Path) -> None:
     longer = {"steps": 150, "evaluation": {"every_steps": 25}, "checkpoint": {"every_steps": 25}}
     sweep = sweep_of(folder, name="killed", concurrency=1, set={"train": longer}, budget={"trials": 3})

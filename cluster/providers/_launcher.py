@@ -25,6 +25,7 @@ from cluster import records
 from cluster.config import PluginConfig
 from cluster.description import ClusterFile
 from cluster.errors import ClusterError, ConfigError
+from cluster.progress import ProgressFile
 from cluster.providers import NodeStatus
 from cluster.providers import _tunnel as tunnel
 from cluster.providers._launcher_commands import Commands
@@ -35,6 +36,9 @@ from cluster.storage import write_atomically
 FILE_NAME = "cluster.yaml"
 _ALIVE, _GONE = "raysmith-head-is-alive", "raysmith-head-is-gone"
 _TUNNEL_S = 120.0
+_JOIN_S = 900.0
+"""One after the other, with the download of an image."""
+_POLL_S = 1.0
 Export = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:/[A-Za-z0-9._/-]*$")]
 
 
@@ -142,6 +146,13 @@ class Launcher(ABC):
         record = record.model_copy(update={"address": f"{address}:{tunnel.CONTROL_PORT}"})
         ports = ["--port", str(tunnel.port_of(record)), "--remote-port", str(tunnel.DASHBOARD_PORT)]
         tunnel.open_tunnel(record, [*_RAY, "dashboard", *ports, str(path)], _TUNNEL_S)
+        if not self.GROWS:
+            self._wait_for_all()
+
+    @property
+    def progress(self) -> ProgressFile:
+        """How many of the machines have joined."""
+        return ProgressFile(records.folder_of(self.file.name).with_name(f".{self.file.name}.progress"))
 
     def down(self) -> None:
         """Run `ray down`, close the tunnel, and forget the record."""
@@ -157,6 +168,24 @@ class Launcher(ABC):
     def status(self) -> list[NodeStatus]:
         """What the dashboard tells through the tunnel."""
         return tunnel.nodes_of(records.record_of(self.file.name))
+
+    def _wait_for_all(self) -> None:
+        """Until every machine has joined: where nothing grows, a job is refused that needs more than is there."""
+        wanted = 1 + sum(group.max_nodes for group in self.file.nodes.values())
+        deadline = time.monotonic() + _JOIN_S
+        try:
+            while (alive := sum(one.state == "alive" for one in self.status())) < wanted:
+                if time.monotonic() > deadline:
+                    raise ClusterError(
+                        "Some machines did not join the cluster, which is up without them.", field="provider.hosts",
+                        got=f"{alive} of {wanted} after {_JOIN_S / 60:.0f} minutes", expected="all of them",
+                        fix=f"raysmith cluster status {self.file.name} shows who is there; why the others are not, "
+                        "the head's autoscaler says in /tmp/ray/session_latest/logs/monitor.*",
+                    )  # fmt: skip
+                self.progress.write(alive, wanted)
+                time.sleep(_POLL_S)
+        finally:
+            self.progress.clear()
 
     def _head_has_gone(self, path: Path) -> bool:
         """Whether the head's machine is there without a Ray that answers.
