@@ -25,7 +25,7 @@ from tests.job_file import load
 from tests.test_job_kinds import run_job
 from tests.tiny import sentence
 from tests.workers import training_job
-from trainers.config import TrainConfig
+from trainers.config import TrainConfig, WatchdogConfig
 from trainers.formats import prompts
 from trainers.launch import Workers, result_of_training, train
 from trainers.loop import Job
@@ -36,7 +36,7 @@ from trainers.rl.config import SyncConfig
 from trainers.rl.rollouts import Rollout, read_rollouts
 from trainers.rl.scoring import NOT_SCORED, example_of
 from trainers.rl.weights import Weights, pieces, weights_digest
-from trainers.rl.writing import SamplerActor, Samplers
+from trainers.rl.writing import SamplerActor, Samplers, Written
 from trainers.samplers import Prompt, Sampling, Setup
 from trainers.samplers.transformers import Config as SamplerConfig
 from trainers.samplers.transformers import Sampler
@@ -277,17 +277,18 @@ class SlowActor(SamplerActor):
 
 
 @pytest.mark.parametrize(
-    ("actor", "error", "words"),
+    ("actor", "timeout_s", "error", "words"),
     [
-        (FrozenActor, HandoffError, "does not hold the weights"),
-        (SlowActor, ClusterError, "did not take over new weights in time"),
+        (FrozenActor, 120, HandoffError, "does not hold the weights"),
+        (SlowActor, 8, ClusterError, "did not take over new weights in time"),
     ],
 )
 def test_weights_that_do_not_arrive_stop_the_run(
-    actor: Any, error: Any, words: str, ray_cluster: Capacity, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    actor: Any, timeout_s: float, error: Any, words: str, ray_cluster: Capacity, model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr(writing, "SamplerActor", actor)
-    samplers = Samplers(SamplerConfig(), setup(model), SyncConfig(timeout_s=8))
+    samplers = Samplers(SamplerConfig(), setup(model), SyncConfig(timeout_s=timeout_s), WatchdogConfig())
     try:
         samplers.send(1, changed(model, 0.1))
         written = samplers.begin([Prompt([5, 6], [1])], Sampling(2, 1.0))
@@ -300,7 +301,7 @@ def test_weights_that_do_not_arrive_stop_the_run(
 def test_a_dead_sampler_comes_back_with_the_weights_and_writes_the_same(ray_cluster: Capacity, model: Path) -> None:
     import ray
 
-    samplers = Samplers(SamplerConfig(), setup(model), SyncConfig())
+    samplers = Samplers(SamplerConfig(), setup(model), SyncConfig(), WatchdogConfig())
     asked = [Prompt([5, 6, 7], [11, 12]), Prompt([8, 9], [13])]
     try:
         samplers.send(3, changed(model, 0.01))
@@ -312,6 +313,38 @@ def test_a_dead_sampler_comes_back_with_the_weights_and_writes_the_same(ray_clus
         samplers.close()
     assert before == after
     assert {version for version, _ in after} == {3}
+
+
+def test_a_sampler_that_hangs_while_it_writes_is_found_by_what_writing_took(
+    ray_cluster: Capacity, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, hung = tmp_path / "written", tmp_path / "hung"
+
+    class Actor(SamplerActor):
+        """It hangs when it writes for the second time."""
+
+        def generate(self, prompts: list[Prompt], sampling: Sampling) -> Written:
+            if written.exists() and not hung.exists():
+                hung.touch()
+                time.sleep(1000)
+            written.touch()
+            return super().generate(prompts, sampling)
+
+    monkeypatch.setattr(writing, "SamplerActor", Actor)
+    samplers = Samplers(SamplerConfig(), setup(model), SyncConfig(), WatchdogConfig(least_s=5))
+    asked = [Prompt([5, 6, 7], [11, 12])]
+    try:
+        samplers.send(1, changed(model, 0.01))
+        assert samplers._limit_s(2) == 3600, "nobody knows how long it takes"
+        before = samplers.finish(samplers.begin(asked, Sampling(4, 1.0)))
+        assert samplers._limit_s(2) == 5
+        assert samplers._limit_s(10**9) == 3600
+        after = samplers.finish(samplers.begin(asked, Sampling(4, 1.0)))
+    finally:
+        samplers.close()
+    assert hung.exists()
+    assert samplers._pool.failures == 1
+    assert before == after
 
 
 def test_what_else_is_in_the_batch_changes_no_completion(model: Path) -> None:

@@ -13,7 +13,7 @@ from cluster.connect import Capacity
 from cluster.errors import ConfigError, ModelError
 from trainers.adapter_config import AdapterConfig
 from trainers.rl.weights import Weights, pieces, tensor_of, weights_digest
-from trainers.rl.writing import SamplerActor
+from trainers.rl.writing import SamplerActor, Written
 from trainers.samplers import Completion, Prompt, Sampling, Setup, vllm
 from trainers.samplers import transformers as reference
 
@@ -45,8 +45,8 @@ class Pair(NamedTuple):
     def write(self, prompts: list[Prompt], sampling: Sampling) -> tuple[int, list[list[Completion]]]:
         import ray
 
-        answer: tuple[int, list[list[Completion]]] = ray.get(self.engine.generate.remote(prompts, sampling))
-        return answer
+        written: Written = ray.get(self.engine.generate.remote(prompts, sampling))
+        return written.version, written.completions
 
     def distance(self, prompts: list[Prompt], written: list[list[Completion]], temperature: float) -> float:
         """Mean |Δ log p| between what was written with and the model's own, over all tokens."""

@@ -14,7 +14,7 @@ from tests.faults.client import Command
 from tests.faults.conftest import Clusters
 from tests.faults.faults import FAULTS, nodes_for
 from tests.faults.results import Case
-from tests.faults.workloads import END_S, goes_on, resumes
+from tests.faults.workloads import END_S, ends, goes_on, resumes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STEPS, EVERY, AT = 24, 2, 7
@@ -83,7 +83,7 @@ def test_reinforcement(
         step, since = command.step(), time.monotonic()
         fault(cluster, command, {"learner": "RayTrainWorker", "sampler": "SamplerActor"}[what])
         goes_on(case, command, step, since, cluster, further=EVERY)
-        assert command.wait(END_S) == 0, command.tail(30)
+        ends(case, command)
         before, after = command.pause(since)
         case.recover_s = round(after - since, 1)
         at = resumes(command)

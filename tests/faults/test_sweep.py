@@ -17,7 +17,7 @@ from tests.faults.client import Command
 from tests.faults.conftest import Clusters
 from tests.faults.faults import FAULTS, nodes_for
 from tests.faults.results import Case
-from tests.faults.workloads import END_S, goes_on
+from tests.faults.workloads import END_S, ends, goes_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STEPS, EVERY, TRIALS = 80, 20, 3
@@ -86,7 +86,7 @@ def test_sweep(fault: Any, case: Case, cluster: Any, whole_sweep: Whole, files: 
         step, since = command.step(), time.monotonic()
         fault(cluster, command, "RayTrainWorker")
         goes_on(case, command, step, since, cluster, further=EVERY)
-        assert command.wait(END_S) == 0, command.tail(30)
+        ends(case, command)
         _, after = command.pause(since)
         case.recover_s = round(after - since, 1)
         runs = command.runs()

@@ -34,7 +34,7 @@ def ends_as_if_nothing_had_happened(
         restarts: how often the workers may have been started again; None: any number.
         last: the run's last step, where it is longer than the uninterrupted one.
     """
-    assert command.wait(END_S) == 0, command.tail(30)
+    ends(case, command)
     steps = command.steps()
     before, after = command.pause(since)
     case.recover_s = round(after - since, 1)
@@ -61,19 +61,19 @@ def goes_on(case: Case, command: Command, step: int, since: float, cluster: Any 
         if cluster is not None:
             cluster.ready()
         command.start()
-    else:
-        case.saw = said(command)
 
 
-def said(command: Command) -> str:
-    """What the user was told beside the course of the training."""
-    lines = command.said().splitlines()
-    first = next((number for number, line in enumerate(lines) if "train: " in line), 0)
-    return summarised(lines[first:])
+def ends(case: Case, command: Command) -> None:
+    """Wait for the end of a command; what it said beside the course of the training is what the user saw."""
+    assert command.wait(END_S) == 0, command.tail(30)
+    if not case.saw:
+        lines = command.said().splitlines()
+        first = next((number for number, line in enumerate(lines) if "train: " in line or line.strip() == "Train"), 0)
+        case.saw = summarised(lines[first:])
 
 
 _TELLING = re.compile(
-    r"\s*(hang \d|\d+ workers? |all workers are gone|\S+\.\d+: (?!succeeded)|Sent again|\w+Error: |got: |fix: |"
+    r"\s*(hang[ :]|\d+ workers? |all workers are gone|\S+\.\d+: (?!succeeded)|Sent again|\w+Error: |got: |fix: |"
     r"checkpoint at|No longer|queue .*wait)"
 )
 

@@ -70,7 +70,9 @@ class SyncConfig(Config):
     timeout_s: PositiveFloat = 300.0
     """Seconds in which a sampler must have taken over new weights; with rounds written ahead, it first ends those."""
     writing_timeout_s: PositiveFloat = 3600.0
-    """Seconds in which a sampler must have written its share of a round; one that has not is ended and replaced."""
+    """Seconds in which a sampler must have written its share of a round; one that has not is ended and replaced. Once
+    it is known how long completions take, so is one that takes longer than `train.watchdog` allows (`factor` times as
+    long, and at least `least_s`); the one in its place is given all of this time."""
     max_drift: PositiveFloat = 0.05
     """Mean |Δ log p|, nats a token, between sampler and learner on fresh rollouts of the same version, above which an
     alarm is raised: rounding gives 0.001 to 0.02, other weights or another template much more. Where rounds are

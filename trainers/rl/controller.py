@@ -60,8 +60,9 @@ class Controller:
         stores = [self._data] if self._heldout is None else [self._data, self._heldout]
         longest = max(int(one.lengths.max()) for one in stores) + objective.rollouts.max_new_tokens
         self._samplers = Samplers(
-            objective.sampling, setup_of(job.base, config, self._tokenizer, job.threads, longest), objective.sync
-        )
+            objective.sampling, setup_of(job.base, config, self._tokenizer, job.threads, longest), objective.sync,
+            config.watchdog,
+        )  # fmt: skip
         scoring = objective.scoring
         self._judges = Judges(objective.reward_configs, job.artifacts, scoring.workers, scoring.max_failed)
         self._heldout_judges = self._judges

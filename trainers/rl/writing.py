@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.errors import ClusterError, HandoffError
 from trainers.rl.actors import Call, Lost, Pool
 from trainers.rl.config import SyncConfig
 from trainers.rl.weights import Weights, weights_digest
 from trainers.samplers import Completion, Prompt, SamplerConfig, Sampling, Setup, sampler_of
+
+if TYPE_CHECKING:
+    from trainers.config import WatchdogConfig
+
+
+class Written(NamedTuple):
+    """What a sampler gives."""
+
+    version: int
+    """Of the weights that wrote."""
+    completions: list[list[Completion]]
+    """Of each prompt."""
+    seconds: float
 
 
 class SamplerActor:
@@ -25,9 +39,11 @@ class SamplerActor:
         self._version = version
         return weights_digest(self._sampler.held())
 
-    def generate(self, prompts: list[Prompt], sampling: Sampling) -> tuple[int, list[list[Completion]]]:
-        """The version that wrote, and each prompt's completions."""
-        return self._version, self._sampler.generate(prompts, sampling)
+    def generate(self, prompts: list[Prompt], sampling: Sampling) -> Written:
+        """Each prompt's completions."""
+        began = time.monotonic()
+        completions = self._sampler.generate(prompts, sampling)
+        return Written(self._version, completions, time.monotonic() - began)
 
 
 class Sent(NamedTuple):
@@ -49,16 +65,22 @@ class Writing(NamedTuple):
 
 
 class Samplers:
-    """The sampler actors of one learner."""
+    """The sampler actors of one learner.
 
-    def __init__(self, config: SamplerConfig, setup: Setup, sync: SyncConfig) -> None:
+    Args:
+        watchdog: how much longer than usual they may write, as for steps.
+    """
+
+    def __init__(self, config: SamplerConfig, setup: Setup, sync: SyncConfig, watchdog: WatchdogConfig) -> None:
         import ray
 
         remote: Any = ray.remote(SamplerActor)
         options = {"num_cpus": config.cpus, "num_gpus": config.gpus, "max_restarts": 0}
-        self._sync = sync
+        self._sync, self._watchdog = sync, watchdog
         self._reference: Any = None
         self._sent: Sent | None = None
+        self._slowest_s: float | None = None
+        """Most seconds that a completion took, of those that were written together."""
         self._pool: Pool[Any] = Pool(
             lambda _: remote.options(**options).remote(config, setup), config.number, "sampler",
             sync.max_sampler_failures, self._revive,
@@ -134,19 +156,30 @@ class Samplers:
         self.prove(writing.sent)
         found: dict[int, tuple[int, list[Completion]]] = {}
         for share, call in zip(writing.shares, writing.calls, strict=True):
-            version, completions = self._answer(call)
-            found |= {at: (version, written) for at, written in zip(share, completions, strict=True)}
+            written = self._answer(call)
+            found |= {at: (written.version, one) for at, one in zip(share, written.completions, strict=True)}
         return [found[at] for at in range(len(found))]
 
-    def _answer(self, call: Call) -> tuple[int, list[list[Completion]]]:
+    def _answer(self, call: Call) -> Written:
+        completions = sum(len(prompt.seeds) for prompt in call.arguments[0])
+        limit_s = self._limit_s(completions)
         while True:
             try:
-                answer: tuple[int, list[list[Completion]]] = self._pool.answer(call, self._sync.writing_timeout_s)
+                written: Written = self._pool.answer(call, limit_s)
             except Lost as lost:
                 self._pool.replace(call, str(lost))
                 call = self._pool.ask(call.number, call.method, *call.arguments)
+                limit_s = self._sync.writing_timeout_s  # it may have been slow, after all
             else:
-                return answer
+                self._slowest_s = max(self._slowest_s or 0.0, written.seconds / max(1, completions))
+                return written
+
+    def _limit_s(self, completions: int) -> float:
+        """Seconds after which a sampler that writes counts as hung: no engine tells how far it is."""
+        if self._slowest_s is None or not self._watchdog.enabled:
+            return self._sync.writing_timeout_s
+        long_s = max(self._watchdog.least_s, self._watchdog.factor * self._slowest_s * completions)
+        return min(self._sync.writing_timeout_s, long_s)
 
     def _revive(self, index: int) -> None:
         if self._sent is not None:
