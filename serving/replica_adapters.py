@@ -51,11 +51,11 @@ class Adapters:
         """
         while True:
             await asyncio.sleep(BEAT_S)
-            if self._wanted.refresh():
-                try:
-                    await self.load()
-                except Exception:  # it was proved elsewhere: this replica alone answers 404 for it
-                    _log.exception("An adapter cannot be loaded.")
+            try:
+                async with self._changing:
+                    await self._catch_up()
+            except Exception:  # it was proved elsewhere: this replica alone answers 404 for it
+                _log.exception("An adapter cannot be loaded.")
 
     async def change(self, name: str, folder: str | None) -> None:
         """Add one, put it in the place of the one that has its name, or remove it (no folder).
@@ -64,8 +64,13 @@ class Adapters:
             As `load`; everything is then as it was.
         """
         async with self._changing:
-            await self._follow()  # an earlier change must not undo this one
+            await self._catch_up()  # an earlier change must not undo this one
             await (self._remove(name) if folder is None else self._add(name, folder))
+
+    async def _catch_up(self) -> None:
+        """What was told since the file was written stands until it is written again: so it is read under the lock."""
+        if self._wanted.refresh():
+            await self._follow()
 
     async def _follow(self) -> None:
         wanted = self._wanted.value
