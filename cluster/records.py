@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cluster.config import Config
 from cluster.errors import ClusterError
+from cluster.progress import ProgressFile
 from cluster.storage import read_json, write_atomically, write_json
 
 ENVIRONMENT_VARIABLE = "RAYSMITH_HOME"
@@ -66,6 +67,11 @@ def record_of(name: str) -> ClusterRecord:
             expected=", ".join(names()) or "one that was started", fix="raysmith cluster up CLUSTER.yaml",
         )  # fmt: skip
     return ClusterRecord.model_validate(values)
+
+
+def progress_of(name: str) -> ProgressFile:
+    """How far the start of a cluster is, in nodes; beside its folder, which a failed start removes."""
+    return ProgressFile(folder_of(name).with_name(f".{name}.progress"))
 
 
 def names() -> list[str]:

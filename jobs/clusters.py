@@ -13,7 +13,6 @@ from cluster.config import Config
 from cluster.config_file import load_config, read_tree
 from cluster.description import ClusterFile
 from cluster.errors import ConfigError, RaysmithError
-from cluster.progress import ProgressFile
 from cluster.providers import Provider, provider_of
 from cluster.records import ClusterRecord
 from jobs.cli_options import show
@@ -71,7 +70,7 @@ def up(path: Path, overrides: list[str]) -> None:
     title(f"Cluster {file.name}")
     there = file.name in records.names()
     try:
-        with bar("nodes", getattr(provider, "progress", None) or _no_progress(file.name)):
+        with bar("nodes", records.progress_of(file.name)):
             provider.up()
     except KeyboardInterrupt:
         left = file.name in records.names()  # machines elsewhere
@@ -147,7 +146,3 @@ def described(record: ClusterRecord) -> ClusterFile:
     if record.description is None:
         raise ConfigError("The cluster's record names no description.", field=record.name, fix="bring it up again")
     return load_config(ClusterFile, record.description, [])
-
-
-def _no_progress(name: str) -> ProgressFile:
-    return ProgressFile(records.folder_of(name).with_name(f".{name}.progress"))

@@ -12,6 +12,7 @@ from serving.probe import Probe, prove_adapter
 from serving.protocol import Engine
 from serving.table import Fresh
 
+_AGAIN_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -26,6 +27,8 @@ class Adapters:
         self._engine, self._probe = engine, probe
         self._wanted: Fresh[dict[str, str]] = Fresh(file, lambda: read_json(file) or {})
         self._held: dict[str, str] = {}
+        self._behind = False
+        """Whether the file says what could not be done yet; meanwhile this replica alone answers 404 for it."""
         self._changing = asyncio.Lock()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -54,8 +57,9 @@ class Adapters:
             try:
                 async with self._changing:
                     await self._catch_up()
-            except Exception:  # it was proved elsewhere: this replica alone answers 404 for it
-                _log.exception("An adapter cannot be loaded.")
+            except Exception:  # the storage was away, say; whatever it was must not end the following
+                _log.exception("An adapter cannot be loaded; it is tried again in %g s.", _AGAIN_S)
+                await asyncio.sleep(_AGAIN_S)
 
     async def change(self, name: str, folder: str | None) -> None:
         """Add one, put it in the place of the one that has its name, or remove it (no folder).
@@ -69,8 +73,10 @@ class Adapters:
 
     async def _catch_up(self) -> None:
         """What was told since the file was written stands until it is written again: so it is read under the lock."""
-        if self._wanted.refresh():
+        self._behind |= self._wanted.refresh()
+        if self._behind:
             await self._follow()
+            self._behind = False
 
     async def _follow(self) -> None:
         wanted = self._wanted.value

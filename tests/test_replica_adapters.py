@@ -24,9 +24,12 @@ class Engine:
         self.held: dict[str, str] = {}
         self.free = asyncio.Event()
         self.free.set()
+        self.failures: list[Exception] = []
 
     async def add_adapter(self, name: str, folder: Path) -> None:
         await self.free.wait()
+        if self.failures:
+            raise self.failures.pop()
         self.held[name] = str(folder)
 
     async def remove_adapter(self, name: str) -> None:
@@ -36,6 +39,7 @@ class Engine:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.replica_adapters.BEAT_S", BEAT_S)
+    monkeypatch.setattr("serving.replica_adapters._AGAIN_S", BEAT_S)
 
 
 def test_what_was_told_is_not_undone_by_a_file_that_was_written_before(tmp_path: Path) -> None:
@@ -68,6 +72,25 @@ def test_what_was_told_is_not_undone_by_a_file_that_was_written_before(tmp_path:
         await asyncio.sleep(10 * BEAT_S)
         assert engine.held == {"blue": "d"} == json.loads(file.read_text())
         assert not await adapters.has("red")
+        follower.cancel()
+
+    asyncio.run(go())
+
+
+def test_what_could_not_be_loaded_is_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "adapters.json"
+    write_json(file, {})
+
+    async def go() -> None:
+        engine: Any = Engine()
+        adapters = Adapters(engine, None, file)
+        await adapters.load()
+        follower = asyncio.create_task(adapters.follow())
+        engine.failures = [OSError("the storage is away"), OSError("the storage is away")]
+        write_json(file, {"red": "a", "blue": "b"})
+        await asyncio.sleep(20 * BEAT_S)
+        assert not engine.failures
+        assert engine.held == {"red": "a", "blue": "b"}
         follower.cancel()
 
     asyncio.run(go())

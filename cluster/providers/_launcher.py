@@ -25,7 +25,6 @@ from cluster import records
 from cluster.config import PluginConfig
 from cluster.description import ClusterFile
 from cluster.errors import ClusterError, ConfigError
-from cluster.progress import ProgressFile
 from cluster.providers import NodeStatus
 from cluster.providers import _tunnel as tunnel
 from cluster.providers._launcher_commands import Commands
@@ -149,11 +148,6 @@ class Launcher(ABC):
         if not self.GROWS:
             self._wait_for_all()
 
-    @property
-    def progress(self) -> ProgressFile:
-        """How many of the machines have joined."""
-        return ProgressFile(records.folder_of(self.file.name).with_name(f".{self.file.name}.progress"))
-
     def down(self) -> None:
         """Run `ray down`, close the tunnel, and forget the record."""
         record = records.record_of(self.file.name)
@@ -172,7 +166,7 @@ class Launcher(ABC):
     def _wait_for_all(self) -> None:
         """Until every machine has joined: where nothing grows, a job is refused that needs more than is there."""
         wanted = 1 + sum(group.max_nodes for group in self.file.nodes.values())
-        deadline = time.monotonic() + _JOIN_S
+        deadline, progress = time.monotonic() + _JOIN_S, records.progress_of(self.file.name)
         try:
             while (alive := sum(one.state == "alive" for one in self.status())) < wanted:
                 if time.monotonic() > deadline:
@@ -182,10 +176,10 @@ class Launcher(ABC):
                         fix=f"raysmith cluster status {self.file.name} shows who is there; why the others are not, "
                         "the head's autoscaler says in /tmp/ray/session_latest/logs/monitor.*",
                     )  # fmt: skip
-                self.progress.write(alive, wanted)
+                progress.write(alive, wanted)
                 time.sleep(_POLL_S)
         finally:
-            self.progress.clear()
+            progress.clear()
 
     def _head_has_gone(self, path: Path) -> bool:
         """Whether the head's machine is there without a Ray that answers.

@@ -21,7 +21,6 @@ import psutil
 from cluster import records
 from cluster.description import ClusterFile
 from cluster.errors import ClusterError, ResourceError
-from cluster.progress import ProgressFile
 from cluster.providers import NodeStatus
 from cluster.providers._local_nodes import (
     HEAD,
@@ -91,11 +90,6 @@ class Provider:
             forget_state(self._file, self._folder)
             records.forget(self._file.name)
 
-    @property
-    def progress(self) -> ProgressFile:
-        """How far `up` is."""
-        return ProgressFile(self._folder.parent / f".{self._file.name}.progress")
-
     def _start(self) -> int:
         records.make_token(self._file.name)
         self._write_description()
@@ -127,7 +121,7 @@ class Provider:
     def _wait(self, pid: int) -> None:
         """Until all nodes are alive, and no others are left."""
         wanted = {HEAD, *node_names(self._file)}
-        begun = time.monotonic()
+        begun, progress = time.monotonic(), records.progress_of(self._file.name)
         before = {row["name"]: row["restarts"] for row in self._rows()}
         try:
             while True:
@@ -135,11 +129,11 @@ class Provider:
                 alive = {row["name"] for row in rows if row["state"] == "alive"}
                 if alive == wanted == {row["name"] for row in rows} and self._jobs_are_taken():
                     return
-                self.progress.write(len(alive & wanted), len(wanted), _words(rows))
+                progress.write(len(alive & wanted), len(wanted), _words(rows))
                 self._require_hope(pid, rows, before, time.monotonic() - begun)
                 time.sleep(_POLL_S)
         finally:
-            self.progress.clear()
+            progress.clear()
 
     def _jobs_are_taken(self) -> bool:
         """Whether the dashboard answers, which starts after its head."""
